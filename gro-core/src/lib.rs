@@ -1,2 +1,42 @@
+//! Generic receive offload as a pure state machine.
+//!
+//! The core decides, a datapath acts: [`receive`] looks at the headers of one frame, compares them with the packets
+//! that are held, and tells a [`Datapath`] what to do with the bytes. The same function is compiled into the tc program,
+//! the NIC firmware and the userspace engine, so equal decisions are a property of one call site.
+//!
+//! The modules stand in the order in which a frame meets them.
+//!
+//! Contract: no panic, no allocation, no recursion, no clock (time is an argument), payload is never read here.
 #![no_std]
-//! x
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "user"))]
+extern crate alloc;
+
+pub mod window;
+// parse: header bytes -> words
+pub mod parse;
+// same flow? may it join?
+pub mod coalesce;
+pub mod flow;
+pub mod reason;
+pub mod table;
+// what leaves
+pub mod checksum;
+pub mod complete;
+// the driver that every backend runs
+pub mod datapath;
+pub mod digest;
+pub mod profile;
+pub mod stats;
+
+#[cfg(feature = "user")]
+pub mod user;
+
+pub use complete::{Merged, Patch};
+pub use datapath::{Datapath, GroResult, Input, Meta, State, flush, poll_end, receive, tick};
+pub use parse::Packet;
+pub use profile::{Config, Linux618, Profile, program_hash, source_hash};
+pub use reason::{Bypass, FlushReason};
+pub use table::{BUCKETS, Bucket, DEPTH, Slot, Table};
+pub use window::{HEADER_MAX, STORAGE, Window};

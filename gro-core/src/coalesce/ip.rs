@@ -1,0 +1,44 @@
+//! What two network headers of one flow must share (`inet_gro_flush` and `ipv6_gro_flush`, include/net/gro.h).
+
+use crate::flow::Flow;
+use crate::parse::Packet;
+use crate::reason::FlushReason;
+
+/// Whether the identification is fixed: the second segment decides by repeating the first one's.
+#[inline(always)]
+pub(super) fn fixed_id(held: &Flow, packet: &Packet) -> bool {
+    held.fixed_id || held.segs == 1 && id_offset(held, packet) == 0
+}
+
+/// Zero when the headers may be merged.
+#[inline(always)]
+pub(super) fn differs(held: &Flow, packet: &Packet, fixed_id: bool) -> u32 {
+    let class = (held.class ^ packet.class) | (held.dont_fragment ^ packet.dont_fragment);
+    class | if packet.is_ipv6() { 0 } else { id_offset(held, packet) ^ id_expected(held, fixed_id) }
+}
+
+#[inline(always)]
+pub(super) fn why_not(held: &Flow, packet: &Packet, fixed_id: bool) -> FlushReason {
+    if (held.class ^ packet.class) & 0xff != 0 {
+        FlushReason::Ttl
+    } else if held.class != packet.class {
+        FlushReason::Tos
+    } else if held.dont_fragment != packet.dont_fragment {
+        FlushReason::DontFragment
+    } else if differs(held, packet, fixed_id) != 0 {
+        FlushReason::IpId
+    } else {
+        FlushReason::None
+    }
+}
+
+/// The identification relative to the first segment's, modulo 2^16.
+#[inline(always)]
+fn id_offset(held: &Flow, packet: &Packet) -> u32 {
+    (packet.id_check >> 16).wrapping_sub(held.id_check >> 16) & 0xffff
+}
+
+#[inline(always)]
+fn id_expected(held: &Flow, fixed_id: bool) -> u32 {
+    if fixed_id { 0 } else { held.segs & 0xffff }
+}

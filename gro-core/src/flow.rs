@@ -1,0 +1,237 @@
+//! The state of one held packet: what its followers are compared with, and what completion needs.
+
+use crate::checksum::{at_parity, fold, halves};
+use crate::datapath::Input;
+use crate::parse::{IPV6_HEADER, Key, L3, Packet, TCP_HEADER};
+use crate::window::{HEADER_MAX, Window};
+
+/// Most words of TCP options: a data offset of 15.
+pub const OPTION_WORDS: usize = 10;
+/// Most words of IPv6 extension headers that fit the window beside the other headers.
+pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3 + IPV6_HEADER + TCP_HEADER) as usize) / 8 * 2;
+
+/// One held packet.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Flow {
+    /// RSS hash of the first frame; all 32 bits must be equal.
+    pub hash: u32,
+    /// VLAN metadata of the first frame.
+    pub vlan: u32,
+    /// Flow identity.
+    pub key: Key,
+    /// Offsets of the TCP header and of the payload, in bytes.
+    pub l4: u32,
+    /// See [`Packet::payload`].
+    pub payload: u32,
+    /// First frame's sequence number.
+    pub first_seq: u32,
+    /// The sequence number that continues the packet.
+    pub next_seq: u32,
+    /// Acknowledgement number of every segment.
+    pub ack: u32,
+    /// TCP flag word, FIN and PSH of all segments in it.
+    pub control: u32,
+    /// First frame's urgent pointer.
+    pub urgent: u32,
+    /// DSCP/ECN and TTL, as in [`Packet::class`].
+    pub class: u32,
+    /// First frame's IPv4 identification and header checksum, as in [`Packet::id_check`].
+    pub id_check: u32,
+    /// As in [`Packet::dont_fragment`].
+    pub dont_fragment: u32,
+    /// The second segment had the identification of the first: fixed from then on.
+    pub fixed_id: bool,
+    /// Segments held.
+    pub segs: u32,
+    /// Payload bytes of the first segment, the MSS of the merged packet.
+    pub gso_size: u32,
+    /// Payload bytes held.
+    pub bytes: u32,
+    /// Jiffy in which the first frame came.
+    pub age: u32,
+    /// Sum over the pseudo-header and over all TCP header fields that are equal in every segment.
+    pub common_sum: u32,
+    /// Sum over the payload held.
+    pub payload_sum: u32,
+    /// TCP options.
+    pub options: [u32; OPTION_WORDS],
+    /// IPv6 extension headers.
+    pub extensions: [u32; EXTENSION_WORDS],
+}
+
+/// How a segment's options differ from those held: every unequal bit, OR-ed. Zero means equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference(pub u32);
+
+impl Flow {
+    /// A place that holds nothing.
+    pub const EMPTY: Self = Self {
+        hash: 0,
+        vlan: 0,
+        key: Key { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 },
+        l4: 0,
+        payload: 0,
+        first_seq: 0,
+        next_seq: 0,
+        ack: 0,
+        control: 0,
+        urgent: 0,
+        class: 0,
+        id_check: 0,
+        dont_fragment: 0,
+        fixed_id: false,
+        segs: 0,
+        gso_size: 0,
+        bytes: 0,
+        age: 0,
+        common_sum: 0,
+        payload_sum: 0,
+        options: [0; OPTION_WORDS],
+        extensions: [0; EXTENSION_WORDS],
+    };
+
+    /// Whether `packet` belongs to this held packet's flow: hash, VLAN tag, MAC addresses, ethertype (`gro_list_prepare`,
+    /// net/core/gro.c), addresses, protocol, flow label and extension headers (`inet_gro_receive`, `ipv6_gro_receive`),
+    /// ports (`tcp_gro_lookup`).
+    #[inline(always)]
+    pub(crate) fn is_same(&self, packet: &Packet, input: &Input<'_>) -> bool {
+        // Most likely to differ first: two flows seldom share hash and ports.
+        if self.segs == 0
+            || self.hash != input.meta.hash
+            || self.key.ports != packet.key.ports
+            || self.vlan != input.meta.vlan
+        {
+            return false;
+        }
+        let (held, new) = (&self.key, &packet.key);
+        let mut difference = held.protocol ^ new.protocol | held.label ^ new.label;
+        for index in 0..held.macs.len() {
+            difference |= held.macs[index] ^ new.macs[index];
+        }
+        for index in 0..held.addresses.len() {
+            difference |= held.addresses[index] ^ new.addresses[index];
+        }
+        // Equal next headers in equal bytes end at the same offset; unequal chains are unequal somewhere in the new one.
+        let words = packet.extension_words() as usize;
+        for index in 0..EXTENSION_WORDS {
+            if index >= words {
+                break;
+            }
+            difference |= self.extensions[index] ^ extension_word(&input.window, index);
+        }
+        difference == 0
+    }
+
+    /// Compares the TCP options. Their length is part of the flag word.
+    #[inline(always)]
+    pub(crate) fn difference(&self, packet: &Packet, window: &Window<'_>) -> Difference {
+        let words = packet.option_words() as usize;
+        let mut difference = 0;
+        for index in 0..OPTION_WORDS {
+            if index >= words {
+                break;
+            }
+            difference |= self.options[index] ^ option_word(window, packet, index);
+        }
+        Difference(difference)
+    }
+
+    /// Starts a held packet with its first segment.
+    #[inline(always)]
+    pub(crate) fn start(&mut self, packet: &Packet, input: &Input<'_>) {
+        let window = &input.window;
+        self.hash = input.meta.hash;
+        self.vlan = input.meta.vlan;
+        self.key = packet.key;
+        self.l4 = packet.l4;
+        self.payload = packet.payload;
+        self.first_seq = packet.seq;
+        self.next_seq = packet.seq.wrapping_add(packet.payload_len);
+        self.ack = packet.ack;
+        self.control = packet.control;
+        self.urgent = packet.check_urgent & 0xffff;
+        self.class = packet.class;
+        self.id_check = packet.id_check;
+        self.dont_fragment = packet.dont_fragment;
+        self.fixed_id = false;
+        self.segs = 1;
+        self.gso_size = packet.payload_len;
+        self.bytes = packet.payload_len;
+        self.age = input.now;
+
+        let mut common = fold(packet.pseudo_sum()) as u32;
+        common += halves(packet.key.ports) + halves(packet.ack) + (packet.control & 0xffff);
+        let words = packet.option_words() as usize;
+        for index in 0..OPTION_WORDS {
+            if index >= words {
+                break;
+            }
+            let word = option_word(window, packet, index);
+            self.options[index] = word;
+            common += halves(word);
+        }
+        let words = packet.extension_words() as usize;
+        for index in 0..EXTENSION_WORDS {
+            if index >= words {
+                break;
+            }
+            self.extensions[index] = extension_word(window, index);
+        }
+        self.common_sum = fold(common) as u32;
+        self.payload_sum = self.payload_sum_of(packet) as u32;
+    }
+
+    /// Adds the next segment. `fixed_id` is what its identification decided.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, packet: &Packet, fixed_id: bool) {
+        let odd = self.bytes & 1 != 0;
+        self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
+        self.control |= packet.control & (crate::coalesce::FIN | crate::coalesce::PSH);
+        self.fixed_id = fixed_id;
+        self.next_seq = self.next_seq.wrapping_add(packet.payload_len);
+        self.bytes += packet.payload_len;
+        self.segs += 1;
+    }
+
+    /// The sum of a verified segment's payload, from its header alone: pseudo-header, header and payload sum to 0xFFFF.
+    #[inline(always)]
+    fn payload_sum_of(&self, packet: &Packet) -> u16 {
+        let tcp_len = packet.payload - packet.l4 + packet.payload_len;
+        let header = self.common_sum
+            + halves(tcp_len)
+            + halves(packet.seq)
+            + (packet.control >> 16)
+            + halves(packet.check_urgent);
+        !fold(header)
+    }
+
+    /// Length of the merged packet from the network header on (`skb->len` while it is held).
+    #[inline(always)]
+    pub(crate) fn network_len(&self) -> u32 {
+        self.payload - L3 + self.bytes
+    }
+}
+
+impl Packet {
+    /// The pseudo-header without the length (RFC 9293 section 3.1, RFC 8200 section 8.1).
+    #[inline(always)]
+    pub(crate) fn pseudo_sum(&self) -> u32 {
+        const TCP: u32 = 6;
+        let mut sum = TCP;
+        for word in self.key.addresses {
+            sum += halves(word);
+        }
+        sum
+    }
+}
+
+#[inline(always)]
+fn option_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
+    window.be32(packet.l4 + TCP_HEADER + 4 * index as u32)
+}
+
+#[inline(always)]
+fn extension_word(window: &Window<'_>, index: usize) -> u32 {
+    window.be32(L3 + IPV6_HEADER + 4 * index as u32)
+}

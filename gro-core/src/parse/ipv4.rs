@@ -1,0 +1,47 @@
+//! IPv4 (RFC 791), as `inet_gro_receive` (net/ipv4/af_inet.c) reads it.
+
+use super::{L3, Packet, fits};
+use crate::checksum::{fold, halves};
+use crate::reason::Bypass;
+use crate::window::Window;
+
+const HEADER: u32 = 20;
+const PROTOCOL_TCP: u8 = 6;
+const RESERVED: u16 = 0x8000;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// More fragments, or an offset.
+const FRAGMENT: u16 = 0x3fff;
+
+#[inline(always)]
+pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+    fits(window, L3 + HEADER)?;
+    let protocol = window.u8(L3 + 9);
+    if protocol != PROTOCOL_TCP {
+        return Err(Bypass::Protocol);
+    }
+    let first = window.be32(L3);
+    if first >> 24 != 0x45 {
+        return Err(Bypass::IpOptions);
+    }
+    let id_fragment = window.be32(L3 + 4);
+    let fragment = id_fragment as u16;
+    if fragment & FRAGMENT != 0 {
+        return Err(Bypass::Fragment);
+    }
+    let ttl_check = window.be32(L3 + 8);
+    let (source, destination) = (window.be32(L3 + 12), window.be32(L3 + 16));
+    let sum = halves(first) + halves(id_fragment) + halves(ttl_check) + halves(source) + halves(destination);
+    if fold(sum) != 0xffff {
+        return Err(Bypass::IpChecksum);
+    }
+
+    packet.key.protocol |= protocol as u32;
+    packet.key.addresses[0] = source;
+    packet.key.addresses[4] = destination;
+    packet.class = (first >> 8) & 0xff00 | ttl_check >> 24;
+    packet.id_check = id_fragment & 0xffff_0000 | ttl_check & 0xffff;
+    packet.dont_fragment = (fragment & DONT_FRAGMENT) as u32;
+    packet.l4 = L3 + HEADER;
+    packet.mismatch = first & 0xffff != window.len() - L3 || fragment & RESERVED != 0;
+    Ok(())
+}

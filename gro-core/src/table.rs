@@ -1,0 +1,151 @@
+//! The flow table: 8 buckets of 8 held packets, oldest first (`GRO_HASH_BUCKETS`, `MAX_GRO_SKBS`, net/core/gro.c).
+
+use crate::datapath::Input;
+use crate::flow::Flow;
+use crate::parse::Packet;
+
+/// Buckets of a table; the low bits of the RSS hash choose one.
+pub const BUCKETS: usize = 8;
+/// Held packets of a bucket. One more evicts the oldest.
+pub const DEPTH: usize = 8;
+
+/// Where the engine finds its buckets. `None` only where storage is looked up at run time (BPF maps).
+pub trait Table {
+    /// The bucket with this index, below [`BUCKETS`].
+    fn bucket(&mut self, index: u32) -> Option<&mut Bucket>;
+}
+
+impl Table for [Bucket; BUCKETS] {
+    #[inline(always)]
+    fn bucket(&mut self, index: u32) -> Option<&mut Bucket> {
+        self.get_mut(index as usize)
+    }
+}
+
+/// The place of a held packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Below [`BUCKETS`].
+    pub bucket: u8,
+    /// Below [`DEPTH`].
+    pub way: u8,
+}
+
+impl Slot {
+    /// Slots of a table.
+    pub const COUNT: usize = BUCKETS * DEPTH;
+
+    /// A number below [`Slot::COUNT`].
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        (self.bucket as usize & (BUCKETS - 1)) * DEPTH + (self.way as usize & (DEPTH - 1))
+    }
+}
+
+/// Up to [`DEPTH`] held packets and their age order. All zero is a valid empty bucket, which is what BPF maps start with.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Bucket {
+    /// A permutation of the ways, one nibble each, XOR [`IDENTITY`]: first the held ones, oldest first, then the free ones.
+    order: u32,
+    count: u32,
+    /// The held packets.
+    pub flows: [Flow; DEPTH],
+}
+
+const IDENTITY: u32 = 0x7654_3210;
+const WAY: usize = DEPTH - 1;
+
+impl Bucket {
+    /// A bucket that holds nothing.
+    pub const EMPTY: Self = Self { order: 0, count: 0, flows: [Flow::EMPTY; DEPTH] };
+
+    /// Held packets.
+    #[inline(always)]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The held packet in `way`.
+    #[inline(always)]
+    pub fn flow(&self, way: u8) -> &Flow {
+        &self.flows[way as usize & WAY]
+    }
+
+    #[inline(always)]
+    pub(crate) fn flow_mut(&mut self, way: u8) -> &mut Flow {
+        &mut self.flows[way as usize & WAY]
+    }
+
+    /// The way that holds the flow of `packet`. There is at most one: a mismatch always completes the held packet.
+    #[inline(always)]
+    pub(crate) fn find(&self, packet: &Packet, input: &Input<'_>) -> Option<u8> {
+        if self.count == 0 {
+            return None;
+        }
+        (0..DEPTH).find(|&way| self.flows[way].is_same(packet, input)).map(|way| way as u8)
+    }
+
+    /// The way of the oldest held packet; meaningful while [`Bucket::count`] is above 0.
+    #[inline(always)]
+    pub(crate) fn oldest(&self) -> u8 {
+        self.way_at(0)
+    }
+
+    /// Takes the first free way as the newest; the caller made sure that there is one.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self) -> u8 {
+        let way = self.way_at(self.count);
+        self.count += 1;
+        way
+    }
+
+    /// Frees `way`: its nibble moves behind all others.
+    #[inline(always)]
+    pub(crate) fn remove(&mut self, way: u8) {
+        let order = self.order ^ IDENTITY;
+        let mut shift = 0;
+        for position in 0..DEPTH as u32 {
+            if (order >> (4 * position)) & 0xf == way as u32 {
+                shift = 4 * position;
+            }
+        }
+        let below = order & ((1 << shift) - 1);
+        let above = (order >> shift >> 4) << shift;
+        self.order = (below | above | (way as u32 & 0xf) << 28) ^ IDENTITY;
+        self.count = self.count.saturating_sub(1);
+        self.flow_mut(way).segs = 0;
+    }
+
+    #[inline(always)]
+    fn way_at(&self, position: u32) -> u8 {
+        ((self.order ^ IDENTITY) >> (4 * (position & WAY as u32)) & WAY as u32) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_age_order_through_any_removal() {
+        let mut bucket = Bucket::EMPTY;
+        let mut model: alloc::vec::Vec<u8> = alloc::vec![];
+        let mut state = 1_u32;
+        for _ in 0..10_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if model.len() < DEPTH && state >> 31 == 0 {
+                let way = bucket.insert();
+                assert!(!model.contains(&way));
+                model.push(way);
+            } else if !model.is_empty() {
+                let way = model.remove((state >> 8) as usize % model.len());
+                bucket.remove(way);
+            }
+            assert_eq!(bucket.count() as usize, model.len());
+            if let Some(&oldest) = model.first() {
+                assert_eq!(bucket.oldest(), oldest);
+            }
+        }
+    }
+}

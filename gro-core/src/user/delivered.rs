@@ -1,0 +1,130 @@
+//! What leaves the userspace engine.
+
+use crate::datapath::Meta;
+use crate::{Bypass, FlushReason, Merged};
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+
+/// One packet: a frame as it came, or a merged packet.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// A single frame: all of it. A merged packet: its headers, with lengths, flags and complete checksums.
+    pub header: Bytes,
+    /// Payload slices of a merged packet, in order; empty for a single frame.
+    pub segments: Vec<Bytes>,
+    /// Payload bytes of every segment but the last, 0 for a single frame.
+    pub gso_size: u16,
+    /// Segments, 1 for a single frame.
+    pub segs: u32,
+    /// Number of the first frame in it, from 0, modulo 2^32.
+    pub first: u32,
+    /// Number of the last frame in it.
+    pub last: u32,
+    /// Hash and VLAN tag of the first frame.
+    pub meta: Meta,
+    /// Why it left.
+    pub why: Why,
+    pub(super) merged: Option<Merged>,
+}
+
+/// Why a packet left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was held.
+    Flush(FlushReason),
+    /// It was delivered at once.
+    Bypass(Bypass),
+}
+
+impl Why {
+    /// The reason's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flush(why) => why.name(),
+            Self::Bypass(why) => why.name(),
+        }
+    }
+}
+
+/// `struct virtio_net_hdr` (VIRTIO 1.2, 5.1.6): what a TUN/TAP or virtio device takes before a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VirtioNetHdr {
+    /// [`VirtioNetHdr::NEEDS_CSUM`] or 0.
+    pub flags: u8,
+    /// [`VirtioNetHdr::GSO_TCPV4`], [`VirtioNetHdr::GSO_TCPV6`] or 0.
+    pub gso_type: u8,
+    /// Bytes of all headers.
+    pub hdr_len: u16,
+    /// Payload bytes of a segment.
+    pub gso_size: u16,
+    /// Where the checksum starts.
+    pub csum_start: u16,
+    /// Where it is stored, from `csum_start`.
+    pub csum_offset: u16,
+}
+
+impl VirtioNetHdr {
+    /// The checksum field holds the pseudo-header sum only.
+    pub const NEEDS_CSUM: u8 = 1;
+    /// Segment as TCP over IPv4.
+    pub const GSO_TCPV4: u8 = 1;
+    /// Segment as TCP over IPv6.
+    pub const GSO_TCPV6: u8 = 4;
+
+    /// The ten bytes, little endian.
+    pub fn to_bytes(self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        bytes[0] = self.flags;
+        bytes[1] = self.gso_type;
+        for (index, word) in
+            [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset].into_iter().enumerate()
+        {
+            bytes[2 + 2 * index..4 + 2 * index].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+impl Delivered {
+    /// Bytes of the whole frame.
+    pub fn len(&self) -> usize {
+        self.header.len() + self.segments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether it has no byte, as an empty frame that came in.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The frame in one piece (copies).
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.extend_from_slice(&self.header);
+        for segment in &self.segments {
+            bytes.extend_from_slice(segment);
+        }
+        bytes
+    }
+
+    /// The form a TUN/TAP or virtio device takes: the TCP checksum field of a merged packet becomes the pseudo-header sum,
+    /// as the kernel delivers it (CHECKSUM_PARTIAL). A single frame needs nothing: the header is all zero.
+    pub fn into_virtio(mut self) -> (VirtioNetHdr, Self) {
+        let Some(merged) = self.merged.filter(|merged| merged.segs > 1) else {
+            return (VirtioNetHdr::default(), self);
+        };
+        let mut header = BytesMut::from(&*self.header);
+        let at = usize::from(merged.checksum_offset());
+        header[at..at + 2].copy_from_slice(&merged.pseudo.to_be_bytes());
+        self.header = header.freeze();
+        let gso_type = if merged.ipv6 { VirtioNetHdr::GSO_TCPV6 } else { VirtioNetHdr::GSO_TCPV4 };
+        let hdr = VirtioNetHdr {
+            flags: VirtioNetHdr::NEEDS_CSUM,
+            gso_type,
+            hdr_len: merged.header_len,
+            gso_size: merged.gso_size,
+            csum_start: merged.l4,
+            csum_offset: 16,
+        };
+        (hdr, self)
+    }
+}

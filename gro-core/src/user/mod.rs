@@ -1,0 +1,200 @@
+//! The userspace datapath: frames in as [`Bytes`], packets out as a header and a list of payload slices.
+//!
+//! Nothing is copied but the header of a merged packet. This is the reference that the other backends are compared with.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use gro_core::{Config, Linux618, Meta, user::Engine};
+//!
+//! let mut engine = Engine::<Linux618>::new(Config::DEFAULT);
+//! let mut out = Vec::new();
+//! let frame = Bytes::from_static(&[0; 60]); // not IP: comes out at once, untouched
+//! engine.receive(frame.clone(), Meta::default(), &mut |packet| out.push(packet));
+//! engine.poll_end(&mut |packet| out.push(packet));
+//! assert_eq!(out[0].header, frame);
+//! ```
+
+mod delivered;
+
+pub use delivered::{Delivered, VirtioNetHdr, Why};
+
+use crate::checksum::fold;
+use crate::datapath::{self, Datapath, GroResult, Input, Meta, State};
+use crate::{BUCKETS, Bucket, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// One queue's engine. No lock, no global; make one a queue.
+#[derive(Debug)]
+pub struct Engine<P> {
+    config: Config,
+    now: u32,
+    state: State,
+    table: Box<[Bucket; BUCKETS]>,
+    held: Box<[Held]>,
+    /// Header bytes of a frame that is shorter than a window.
+    scratch: Box<[u8; STORAGE]>,
+    profile: PhantomData<P>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    frame: Bytes,
+    /// Number of the first frame, from 0.
+    first: u32,
+    last: u32,
+    meta: Meta,
+    segments: Vec<Bytes>,
+}
+
+impl<P: Profile> Engine<P> {
+    /// An empty engine.
+    pub fn new(config: Config) -> Self {
+        let held = (0..Slot::COUNT).map(|_| Held::default()).collect();
+        Self {
+            config,
+            now: 0,
+            state: State::ZERO,
+            table: Box::new([Bucket::EMPTY; BUCKETS]),
+            held,
+            scratch: Box::new([0; STORAGE]),
+            profile: PhantomData,
+        }
+    }
+
+    /// Sets the current jiffy, an input like the frames.
+    pub fn set_time(&mut self, jiffies: u32) {
+        self.now = jiffies;
+    }
+
+    /// Takes one Ethernet frame (without FCS; the outer VLAN tag may be in `meta`). Whatever leaves goes to `sink`, in order.
+    pub fn receive(&mut self, frame: Bytes, meta: Meta, sink: &mut impl FnMut(Delivered)) -> GroResult {
+        let len = frame.len().min(u32::MAX as usize) as u32;
+        let bytes = match frame.first_chunk::<STORAGE>() {
+            Some(bytes) => bytes,
+            None => {
+                self.scratch[..frame.len()].copy_from_slice(&frame);
+                &*self.scratch
+            }
+        };
+        let input = Input { window: Window::new(bytes, len), meta, now: self.now, config: &self.config };
+        let number = self.state.frames;
+        let mut path = Path { held: &mut self.held, number, meta, sink };
+        // The window borrows from `frame`, so the datapath gets a second handle on the same bytes.
+        datapath::receive::<P, _, _>(&mut self.state, &mut *self.table, &mut path, frame.clone(), &input)
+    }
+
+    /// The end of a NAPI poll.
+    pub fn poll_end(&mut self, sink: &mut impl FnMut(Delivered)) {
+        let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
+        datapath::poll_end::<P, _, _>(&mut self.state, &mut *self.table, &mut path, self.now, &self.config);
+    }
+
+    /// The flush timer fired.
+    pub fn tick(&mut self, sink: &mut impl FnMut(Delivered)) {
+        let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
+        datapath::tick::<P, _, _>(&mut self.state, &mut *self.table, &mut path);
+    }
+
+    /// Delivers everything that is held.
+    pub fn flush(&mut self, sink: &mut impl FnMut(Delivered)) {
+        let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
+        datapath::flush::<P, _, _>(&mut self.state, &mut *self.table, &mut path);
+    }
+
+    /// Decision digest and counters.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}
+
+struct Path<'a, S> {
+    held: &'a mut [Held],
+    number: u32,
+    meta: Meta,
+    sink: &'a mut S,
+}
+
+impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
+    type Frame = Bytes;
+
+    fn sum(&mut self, frame: &Bytes, range: Range<u32>) -> Option<u16> {
+        frame.get(range.start as usize..range.end as usize).map(sum)
+    }
+
+    fn hold(&mut self, slot: Slot, frame: Bytes, _packet: &Packet) {
+        let held = &mut self.held[slot.index()];
+        held.frame = frame;
+        held.first = self.number;
+        held.last = self.number;
+        held.meta = self.meta;
+    }
+
+    fn append(&mut self, slot: Slot, frame: Bytes, packet: &Packet) {
+        let held = &mut self.held[slot.index()];
+        held.last = self.number;
+        // Equal headers are equally long, so the first payload starts where this one does.
+        let payload = packet.payload as usize..;
+        if held.segments.is_empty() {
+            held.segments.push(held.frame.slice(payload.clone()));
+        }
+        held.segments.push(frame.slice(payload));
+    }
+
+    fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
+        let held = core::mem::take(&mut self.held[slot.index()]);
+        let mut packet = Delivered {
+            header: held.frame,
+            segments: held.segments,
+            gso_size: merged.gso_size,
+            segs: merged.segs,
+            first: held.first,
+            last: held.last,
+            meta: held.meta,
+            why: Why::Flush(why),
+            merged: Some(*merged),
+        };
+        if merged.segs > 1 {
+            let mut header = BytesMut::from(&packet.header[..usize::from(merged.header_len)]);
+            for patch in merged.patches() {
+                let at = usize::from(patch.offset);
+                header[at..at + 2].copy_from_slice(&patch.value.to_be_bytes());
+            }
+            packet.header = header.freeze();
+        }
+        (self.sink)(packet);
+    }
+
+    fn pass(&mut self, frame: Bytes, why: Bypass) {
+        (self.sink)(Delivered {
+            header: frame,
+            segments: Vec::new(),
+            gso_size: 0,
+            segs: 1,
+            first: self.number,
+            last: self.number,
+            meta: self.meta,
+            why: Why::Bypass(why),
+            merged: None,
+        });
+    }
+}
+
+/// Ones'-complement sum of bytes, folded; an odd last byte is the high half of a word (RFC 1071).
+pub fn sum(bytes: &[u8]) -> u16 {
+    // 32-bit words in native order: the sum is the same up to a byte swap, and 2^32 is 1 modulo 0xFFFF.
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut wide: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let mut tail = [0; 4];
+    tail[..rest.len()].copy_from_slice(rest);
+    wide += u64::from(u32::from_ne_bytes(tail));
+    let narrow = (wide & 0xffff_ffff) + (wide >> 32);
+    let narrow = (narrow & 0xffff) + (narrow >> 16 & 0xffff) + (narrow >> 32);
+    u16::from_be(fold(narrow as u32))
+}
+
+#[cfg(test)]
+mod tests;
