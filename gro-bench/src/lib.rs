@@ -1,1 +1,18 @@
-//! Placeholder until the crate lands.
+//! The harness: traces, every backend, digests and their comparison.
+//!
+//! A [`Backend`] runs a [`trace::Trace`] under an [`EngineConfig`] and gives an [`Outcome`]: the packets that left, in order. Two
+//! backends are equal when the digests of their outcomes are; [`compare()`] names the first difference in words.
+
+pub mod backend;
+mod compare;
+mod outcome;
+pub mod report;
+#[cfg(target_os = "linux")]
+pub mod sandbox;
+pub mod trace;
+mod verify;
+
+pub use backend::{Backend, BackendError, EngineConfig, Mutant};
+pub use compare::{Difference, compare};
+pub use outcome::{Cost, Outcome, Record, Why, hex};
+pub use verify::{Options, verify};

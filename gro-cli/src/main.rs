@@ -1,2 +1,54 @@
-//! x
-fn main() {}
+//! `gro`: one engine, several targets, and the proof that they agree.
+#![forbid(unsafe_code)]
+
+mod hash;
+mod progress;
+mod replay;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Generic receive offload as a program: compare its backends, replay captures, identify builds.
+///
+/// Exit status: 0 equal or done, 1 different, 2 trouble.
+#[derive(Debug, Parser)]
+#[command(name = "gro", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(verify::Args),
+    Replay(replay::Args),
+    Hash(hash::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Verify(args) => verify::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Hash(args) => hash::run(&args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gro: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The reader of our output, `head` say, had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(closed)
+}

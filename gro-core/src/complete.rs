@@ -6,6 +6,13 @@ use crate::coalesce::{FIN, PSH};
 use crate::flow::Flow;
 use crate::parse::{IPV6_HEADER, L3, TCP_HEADER};
 
+/// `SKB_GSO_TCPV4` (include/linux/skbuff.h).
+pub const GSO_TCPV4: u32 = 1;
+/// `SKB_GSO_TCP_FIXEDID`: all segments have the identification of the first.
+pub const GSO_TCP_FIXEDID: u32 = 1 << 3;
+/// `SKB_GSO_TCPV6`.
+pub const GSO_TCPV6: u32 = 1 << 4;
+
 /// A big-endian 16-bit word to write at a byte offset of the first frame's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -33,8 +40,8 @@ pub struct Merged {
     pub pseudo: u16,
     /// Bytes of the whole frame.
     pub len: u32,
-    /// Whether the network header is IPv6.
-    pub ipv6: bool,
+    /// [`GSO_TCPV4`] or [`GSO_TCPV6`], and [`GSO_TCP_FIXEDID`]; 0 for a single frame.
+    pub gso_type: u32,
     patches: [Patch; 4],
 }
 
@@ -57,10 +64,11 @@ impl Merged {
         self.l4 + 16
     }
 
+    /// Without a branch: the BPF verifier walks this once for every place of the table and for every path to it.
     #[inline(always)]
     pub(crate) fn of(flow: &Flow) -> Self {
-        let single = flow.segs == 1;
-        let ipv6 = flow.key.protocol >> 16 == 0x86dd;
+        let many = is_many(flow.segs);
+        let ipv6 = flow.ipv6 & 1;
         let network_len = flow.network_len();
         let tcp_len = flow.payload - flow.l4 + flow.bytes;
 
@@ -73,31 +81,40 @@ impl Merged {
             flow.common_sum + halves(tcp_len) + halves(flow.first_seq) + (flow.control >> 16) + flow.urgent;
         let tcp_check = checksum::field(fold(sum) as u32 + flow.payload_sum);
 
-        let flags = Patch { offset: (flow.l4 + 12) as u16, value: (flow.control >> 16) as u16 };
-        let check = Patch { offset: (flow.l4 + 16) as u16, value: tcp_check };
-        let patches = if ipv6 {
-            let length = Patch { offset: (L3 + 4) as u16, value: (network_len - IPV6_HEADER) as u16 };
-            [length, flags, check, check]
-        } else {
-            let old = (flow.payload - L3 + flow.gso_size) as u16;
-            let length = Patch { offset: (L3 + 2) as u16, value: network_len as u16 };
-            let header = Patch {
-                offset: (L3 + 10) as u16,
-                value: checksum::replace(flow.id_check as u16, old, length.value),
-            };
-            [length, header, flags, check]
-        };
+        // IPv4: total length and header checksum. IPv6: payload length, twice.
+        let old = (flow.payload - L3 + flow.gso_size) as u16;
+        let ipv4_check = checksum::replace(flow.id_check as u16, old, network_len as u16) as u32;
+        let ipv6_length = network_len - IPV6_HEADER;
+        let patches = [
+            patch(L3 + 2 + 2 * ipv6, network_len - IPV6_HEADER * ipv6),
+            patch(L3 + 10 - 6 * ipv6, ipv4_check ^ (ipv4_check ^ ipv6_length) & ipv6.wrapping_neg()),
+            patch(flow.l4 + 12, flow.control >> 16),
+            patch(flow.l4 + 16, tcp_check as u32),
+        ];
+        let gso_type =
+            GSO_TCPV4 + (GSO_TCPV6 - GSO_TCPV4) * ipv6 + GSO_TCP_FIXEDID * (flow.fixed_id & !ipv6 & 1);
         Self {
             segs: flow.segs,
-            gso_size: if single { 0 } else { flow.gso_size as u16 },
+            gso_size: (flow.gso_size & many.wrapping_neg()) as u16,
             header_len: flow.payload as u16,
             l4: flow.l4 as u16,
             pseudo: fold(pseudo),
             len: flow.payload + flow.bytes,
-            ipv6,
+            gso_type: gso_type & many.wrapping_neg(),
             patches,
         }
     }
+}
+
+/// 1 for two segments or more, 0 for one.
+#[inline(always)]
+pub(crate) fn is_many(segs: u32) -> u32 {
+    1_u32.wrapping_sub(segs) >> 31
+}
+
+#[inline(always)]
+fn patch(offset: u32, value: u32) -> Patch {
+    Patch { offset: offset as u16, value: value as u16 }
 }
 
 // The flags word is written as it stands in the flow, so FIN and PSH must lie in its upper half.

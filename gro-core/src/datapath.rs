@@ -6,13 +6,13 @@
 
 use crate::checksum::{fold, halves};
 use crate::coalesce::{Action, Verdict, alone, decide};
-use crate::complete::Merged;
+use crate::complete::{Merged, is_many};
 use crate::digest::Digest;
 use crate::parse::{Packet, parse};
 use crate::profile::{Config, POLL_BUDGET, Profile};
 use crate::reason::{Bypass, FlushReason};
 use crate::stats::Counters;
-use crate::table::{BUCKETS, Bucket, DEPTH, Slot, Table};
+use crate::table::{BUCKETS, Bucket, DEPTH, List, Slot, Table};
 use crate::window::Window;
 use core::ops::Range;
 
@@ -74,11 +74,22 @@ pub struct State {
     pub frames: u32,
     /// What happened so far.
     pub counters: Counters,
+    /// The bucket whose turn it is in an event.
+    cursor: u32,
+    /// The event in hand leaves packets of the current jiffy.
+    keeps_young: bool,
 }
 
 impl State {
     /// The start.
-    pub const ZERO: Self = Self { digest: Digest::ZERO, poll_frames: 0, frames: 0, counters: Counters::ZERO };
+    pub const ZERO: Self = Self {
+        digest: Digest::ZERO,
+        poll_frames: 0,
+        frames: 0,
+        counters: Counters::ZERO,
+        cursor: 0,
+        keeps_young: false,
+    };
 }
 
 /// What became of a frame, as the kernel's `gro_result`.
@@ -106,48 +117,112 @@ pub fn receive<P: Profile, T: Table, D: Datapath>(
     state.frames = state.frames.wrapping_add(1);
     state.poll_frames = state.poll_frames.saturating_add(1);
 
-    let bypass = match parse(&input.window) {
-        Ok(packet) if is_valid(&packet, datapath, &frame, input) => {
-            let index = input.meta.hash & (BUCKETS as u32 - 1);
-            match table.bucket(index) {
-                Some(bucket) => return place::<P, D>(state, bucket, datapath, frame, (&packet, input)),
-                None => Bypass::NoTable,
-            }
+    match look(table, datapath, &frame, input) {
+        Ok(()) => place::<P, T, D>(state, table, datapath, frame, input),
+        Err(why) => {
+            state.digest.mix((why as u32) << 24, state.frames);
+            pass(state, datapath, frame, why)
         }
-        Ok(_) => Bypass::TcpChecksum,
-        Err(why) => why,
-    };
-    state.digest.mix((bypass as u32) << 24, state.frames);
-    state.counters.passed(bypass);
-    datapath.pass(frame, bypass);
-    GroResult::Normal
+    }
 }
 
-/// The end of a NAPI poll (`napi_complete_done`, net/core/dev.c): without a flush timeout, or when the poll used its whole
-/// budget, everything leaves; else what is older than the current jiffy.
+/// What happens between frames, in one ordered stream with them. The numbers are those of the [`FlushReason`] they give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    /// The end of a NAPI poll (`napi_complete_done`, net/core/dev.c): without a flush timeout, or when the poll used its whole
+    /// budget, everything leaves; else what is older than the current jiffy.
+    PollEnd = FlushReason::PollEnd as u8,
+    /// The flush timer (`napi_watchdog`, net/core/dev.c): a poll without frames, which delivers everything.
+    Tick = FlushReason::Tick as u8,
+    /// The owner wants everything, as when an interface goes down.
+    Flush = FlushReason::Requested as u8,
+}
+
+impl Event {
+    /// Why packets leave at it.
+    #[inline(always)]
+    pub fn reason(self) -> FlushReason {
+        match self {
+            Self::PollEnd => FlushReason::PollEnd,
+            Self::Tick => FlushReason::Tick,
+            Self::Flush => FlushReason::Requested,
+        }
+    }
+}
+
+/// Takes one event. Buckets leave in order, the oldest packet of each first (`napi_gro_flush`, net/core/gro.c).
 #[inline(always)]
-pub fn poll_end<P: Profile, T: Table, D: Datapath>(
+pub fn event<P: Profile, T: Table, D: Datapath>(
     state: &mut State,
     table: &mut T,
     datapath: &mut D,
-    now: u32,
-    config: &Config,
+    event: Event,
+    clock: (u32, &Config),
 ) {
-    let all = config.flush_timeout == 0 || state.poll_frames >= POLL_BUDGET;
+    begin(state, event, clock.1);
+    for _ in 0..EVENT_STEPS {
+        if !step::<P, T, D>(state, table, datapath, event, clock.0) {
+            break;
+        }
+    }
+}
+
+/// Most steps of an event: every place of the table, and one to leave each bucket.
+pub const EVENT_STEPS: u32 = (Slot::COUNT + BUCKETS) as u32;
+
+/// Starts an event that the caller takes in steps: a BPF program does that with `bpf_loop`, so that the verifier walks a step
+/// once.
+#[inline(always)]
+pub fn begin(state: &mut State, event: Event, config: &Config) {
+    let polled = event as u8 == Event::PollEnd as u8;
+    state.keeps_young = polled && config.flush_timeout != 0 && state.poll_frames < POLL_BUDGET;
     state.poll_frames = 0;
-    leave(state, table, datapath, if all { None } else { Some(now) }, FlushReason::PollEnd);
+    state.cursor = 0;
 }
 
-/// The flush timer (`napi_watchdog`, net/core/dev.c): a poll without frames, which delivers everything.
+/// One step of an event: a packet leaves, or the next bucket's turn comes. `false` at the end, after [`EVENT_STEPS`] at most.
 #[inline(always)]
-pub fn tick<P: Profile, T: Table, D: Datapath>(state: &mut State, table: &mut T, datapath: &mut D) {
-    leave(state, table, datapath, None, FlushReason::Tick);
+pub fn step<P: Profile, T: Table, D: Datapath>(
+    state: &mut State,
+    table: &mut T,
+    datapath: &mut D,
+    event: Event,
+    now: u32,
+) -> bool {
+    let index = state.cursor & (BUCKETS as u32 - 1);
+    if let Some(Bucket { list, .. }) = table.bucket(index)
+        && list.count() > 0
+    {
+        let way = list.oldest();
+        if !(state.keeps_young && list.flow(way).age == now) {
+            let slot = Slot { bucket: index as u8, way };
+            emit(&mut state.digest, &mut state.counters, list, datapath, (slot, event.reason()));
+            return true;
+        }
+    }
+    state.cursor += 1;
+    state.cursor < BUCKETS as u32
 }
 
-/// The owner wants everything, as when an interface goes down.
+/// Reads the headers, verifies the checksum and finds the flow: everything that may end in a bypass. The bucket is fetched anew
+/// for each step, for the verifier's sake (see [`Bucket`]); elsewhere that is free.
 #[inline(always)]
-pub fn flush<P: Profile, T: Table, D: Datapath>(state: &mut State, table: &mut T, datapath: &mut D) {
-    leave(state, table, datapath, None, FlushReason::Requested);
+fn look<T: Table, D: Datapath>(
+    table: &mut T,
+    datapath: &mut D,
+    frame: &D::Frame,
+    input: &Input<'_>,
+) -> Result<(), Bypass> {
+    let index = bucket_index(input);
+    let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
+    parse(&input.window, &mut bucket.packet)?;
+    let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
+    if !is_valid(&bucket.packet, datapath, frame, input) {
+        return Err(Bypass::TcpChecksum);
+    }
+    bucket.found = bucket.list.find(&bucket.packet, input);
+    Ok(())
 }
 
 /// The checksum of a segment that may join (`skb_gro_checksum_validate`, include/net/gro.h).
@@ -164,93 +239,86 @@ fn is_valid<D: Datapath>(packet: &Packet, datapath: &mut D, frame: &D::Frame, in
 }
 
 #[inline(always)]
-fn place<P: Profile, D: Datapath>(
+fn bucket_index(input: &Input<'_>) -> u32 {
+    input.meta.hash & (BUCKETS as u32 - 1)
+}
+
+/// Decides, and tells the datapath in the order of the contract.
+#[inline(always)]
+fn place<P: Profile, T: Table, D: Datapath>(
     state: &mut State,
-    bucket: &mut Bucket,
+    table: &mut T,
     datapath: &mut D,
     frame: D::Frame,
-    (packet, input): (&Packet, &Input<'_>),
+    input: &Input<'_>,
 ) -> GroResult {
-    let index = (input.meta.hash & (BUCKETS as u32 - 1)) as u8;
-    let found = bucket.find(packet, input);
-    let (mut way, verdict) = match found {
-        Some(way) => {
-            let held = bucket.flow(way);
-            let difference = held.difference(packet, &input.window);
-            let max_size = input.config.max_size(packet.is_ipv6());
-            (way, decide::<P>(held, difference, packet, max_size))
-        }
-        None => (bucket.oldest(), alone(packet)),
+    let index = bucket_index(input);
+    let Some(bucket) = table.bucket(index) else { return pass(state, datapath, frame, Bypass::NoTable) };
+    let Bucket { list, packet, found } = bucket;
+    let packet = &*packet;
+    let (mut way, verdict) = if *found > 0 {
+        let way = (*found - 1) as u8;
+        let held = list.flow(way);
+        let difference = held.difference(packet, &input.window);
+        let max_size = input.config.max_size(packet.is_ipv6());
+        (way, decide::<P>(held, difference, packet, max_size))
+    } else {
+        (list.oldest(), alone(packet))
     };
 
     // Before the action: the held packet of the flow, or the oldest where a new flow finds no place.
-    let Verdict { mut flush, action, close, pass, fixed_id } = verdict;
-    if flush == FlushReason::None && action == Action::Hold && bucket.count() >= DEPTH as u32 {
+    let Verdict { mut flush, action, close, pass: why, fixed_id } = verdict;
+    if flush == FlushReason::None && action == Action::Hold && list.count() >= DEPTH as u32 {
         flush = FlushReason::Evicted;
     }
     if flush != FlushReason::None {
-        emit(state, bucket, datapath, Slot { bucket: index, way }, flush);
+        let slot = Slot { bucket: index as u8, way };
+        emit(&mut state.digest, &mut state.counters, list, datapath, (slot, flush));
     }
 
     if action == Action::Hold {
-        way = bucket.insert();
+        way = list.insert();
     }
-    let slot = Slot { bucket: index, way };
-    let word = action as u32 | (flush as u32) << 8 | (close as u32) << 16 | (pass as u32) << 24;
+    let slot = Slot { bucket: index as u8, way };
+    let word = action as u32 | (flush as u32) << 8 | (close as u32) << 16 | (why as u32) << 24;
     state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames ^ packet.seq);
     match action {
         Action::Merge => {
-            bucket.flow_mut(way).join(packet, fixed_id);
+            list.flow_mut(way).join(packet, fixed_id);
             state.counters.merged_segments += 1;
             datapath.append(slot, frame, packet);
             if close != FlushReason::None {
-                emit(state, bucket, datapath, slot, close);
+                emit(&mut state.digest, &mut state.counters, list, datapath, (slot, close));
             }
             GroResult::Merged
         }
         Action::Hold => {
-            bucket.flow_mut(way).start(packet, input);
+            list.flow_mut(way).start(packet, input);
             datapath.hold(slot, frame, packet);
             GroResult::Held
         }
-        Action::Normal => {
-            state.counters.passed(pass);
-            datapath.pass(frame, pass);
-            GroResult::Normal
-        }
+        Action::Normal => pass(state, datapath, frame, why),
     }
 }
 
-/// Buckets in order, oldest first inside each (`napi_gro_flush`); with `keep`, a bucket ends at the first packet of that
-/// jiffy.
 #[inline(always)]
-fn leave<T: Table, D: Datapath>(
-    state: &mut State,
-    table: &mut T,
+fn pass<D: Datapath>(state: &mut State, datapath: &mut D, frame: D::Frame, why: Bypass) -> GroResult {
+    state.counters.passed(why);
+    datapath.pass(frame, why);
+    GroResult::Normal
+}
+
+#[inline(always)]
+fn emit<D: Datapath>(
+    digest: &mut Digest,
+    counters: &mut Counters,
+    list: &mut List,
     datapath: &mut D,
-    keep: Option<u32>,
-    why: FlushReason,
+    (slot, why): (Slot, FlushReason),
 ) {
-    for index in 0..BUCKETS as u32 {
-        let Some(bucket) = table.bucket(index) else { continue };
-        for _ in 0..DEPTH {
-            if bucket.count() == 0 {
-                break;
-            }
-            let way = bucket.oldest();
-            if keep == Some(bucket.flow(way).age) {
-                break;
-            }
-            emit(state, bucket, datapath, Slot { bucket: index as u8, way }, why);
-        }
-    }
-}
-
-#[inline(always)]
-fn emit<D: Datapath>(state: &mut State, bucket: &mut Bucket, datapath: &mut D, slot: Slot, why: FlushReason) {
-    let merged = Merged::of(bucket.flow(slot.way));
-    bucket.remove(slot.way);
-    state.counters.flushed(why, merged.segs);
-    state.digest.mix((why as u32) << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
+    let merged = Merged::of(list.flow(slot.way));
+    list.remove(slot.way);
+    counters.flushed(why, is_many(merged.segs));
+    digest.mix((why as u32) << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
     datapath.emit(slot, &merged, why);
 }

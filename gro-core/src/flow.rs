@@ -40,8 +40,10 @@ pub struct Flow {
     pub id_check: u32,
     /// As in [`Packet::dont_fragment`].
     pub dont_fragment: u32,
-    /// The second segment had the identification of the first: fixed from then on.
-    pub fixed_id: bool,
+    /// 1 when the network header is IPv6, else 0.
+    pub ipv6: u32,
+    /// 1 from the second segment on if that had the identification of the first, else 0.
+    pub fixed_id: u32,
     /// Segments held.
     pub segs: u32,
     /// Payload bytes of the first segment, the MSS of the merged packet.
@@ -69,7 +71,7 @@ impl Flow {
     pub const EMPTY: Self = Self {
         hash: 0,
         vlan: 0,
-        key: Key { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 },
+        key: Key::EMPTY,
         l4: 0,
         payload: 0,
         first_seq: 0,
@@ -80,7 +82,8 @@ impl Flow {
         class: 0,
         id_check: 0,
         dont_fragment: 0,
-        fixed_id: false,
+        ipv6: 0,
+        fixed_id: 0,
         segs: 0,
         gso_size: 0,
         bytes: 0,
@@ -97,10 +100,7 @@ impl Flow {
     #[inline(always)]
     pub(crate) fn is_same(&self, packet: &Packet, input: &Input<'_>) -> bool {
         // Most likely to differ first: two flows seldom share hash and ports.
-        if self.segs == 0
-            || self.hash != input.meta.hash
-            || self.key.ports != packet.key.ports
-            || self.vlan != input.meta.vlan
+        if self.hash != input.meta.hash || self.key.ports != packet.key.ports || self.vlan != input.meta.vlan
         {
             return false;
         }
@@ -154,7 +154,8 @@ impl Flow {
         self.class = packet.class;
         self.id_check = packet.id_check;
         self.dont_fragment = packet.dont_fragment;
-        self.fixed_id = false;
+        self.ipv6 = packet.is_ipv6() as u32;
+        self.fixed_id = 0;
         self.segs = 1;
         self.gso_size = packet.payload_len;
         self.bytes = packet.payload_len;
@@ -188,7 +189,7 @@ impl Flow {
         let odd = self.bytes & 1 != 0;
         self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
         self.control |= packet.control & (crate::coalesce::FIN | crate::coalesce::PSH);
-        self.fixed_id = fixed_id;
+        self.fixed_id = fixed_id as u32;
         self.next_seq = self.next_seq.wrapping_add(packet.payload_len);
         self.bytes += packet.payload_len;
         self.segs += 1;

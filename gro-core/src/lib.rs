@@ -34,7 +34,9 @@ pub mod stats;
 pub mod user;
 
 pub use complete::{Merged, Patch};
-pub use datapath::{Datapath, GroResult, Input, Meta, State, flush, poll_end, receive, tick};
+pub use datapath::{
+    Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, step,
+};
 pub use parse::Packet;
 pub use profile::{Config, Linux618, Profile, program_hash, source_hash};
 pub use reason::{Bypass, FlushReason};

@@ -47,7 +47,7 @@ pub struct Config {
     /// The same for IPv4.
     pub gro_ipv4_max_size: u32,
     /// `gro_flush_timeout` in nanoseconds; 0 delivers everything at the end of each poll. Other values keep packets
-    /// of the current jiffy until the timer, which is an input ([`crate::tick`]).
+    /// of the current jiffy until the timer, which is an input ([`crate::Event::Tick`]).
     pub flush_timeout: u32,
 }
 

@@ -46,9 +46,9 @@ impl Counters {
     }
 
     #[inline(always)]
-    pub(crate) fn flushed(&mut self, why: FlushReason, segs: u32) {
+    pub(crate) fn flushed(&mut self, why: FlushReason, merged: u32) {
         self.packets += 1;
-        self.merged_packets += (segs > 1) as u64;
+        self.merged_packets += merged as u64;
         self.flush[why as usize & (FLUSH_COUNTERS - 1)] += 1;
     }
 

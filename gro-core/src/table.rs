@@ -42,23 +42,43 @@ impl Slot {
     }
 }
 
-/// Up to [`DEPTH`] held packets and their age order. All zero is a valid empty bucket, which is what BPF maps start with.
+/// Where the engine works on the frames of one bucket. All zero is a valid empty bucket, which is what BPF maps start with.
+///
+/// The frame in hand lies here and not on the stack for the BPF target: a stack has 512 bytes there, and the verifier forgets how
+/// it came to a value that it finds in memory, so that it walks what follows once and not once a path.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Bucket {
+    /// What is held.
+    pub list: List,
+    /// The frame in hand.
+    pub(crate) packet: Packet,
+    /// One more than the way that holds the flow of that frame, 0 if none does.
+    pub(crate) found: u32,
+}
+
+impl Bucket {
+    /// A bucket that holds nothing.
+    pub const EMPTY: Self = Self { list: List::EMPTY, packet: Packet::EMPTY, found: 0 };
+}
+
+/// Up to [`DEPTH`] held packets and their age order (`struct gro_list`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct List {
     /// A permutation of the ways, one nibble each, XOR [`IDENTITY`]: first the held ones, oldest first, then the free ones.
     order: u32,
     count: u32,
-    /// The held packets.
-    pub flows: [Flow; DEPTH],
+    flows: [Flow; DEPTH],
 }
 
 const IDENTITY: u32 = 0x7654_3210;
 const WAY: usize = DEPTH - 1;
+/// One in each nibble.
+const ONES: u32 = 0x1111_1111;
 
-impl Bucket {
-    /// A bucket that holds nothing.
-    pub const EMPTY: Self = Self { order: 0, count: 0, flows: [Flow::EMPTY; DEPTH] };
+impl List {
+    const EMPTY: Self = Self { order: 0, count: 0, flows: [Flow::EMPTY; DEPTH] };
 
     /// Held packets.
     #[inline(always)]
@@ -77,16 +97,23 @@ impl Bucket {
         &mut self.flows[way as usize & WAY]
     }
 
-    /// The way that holds the flow of `packet`. There is at most one: a mismatch always completes the held packet.
+    /// One more than the way that holds the flow of `packet`, or 0. There is at most one: a mismatch always completes the held
+    /// packet.
     #[inline(always)]
-    pub(crate) fn find(&self, packet: &Packet, input: &Input<'_>) -> Option<u8> {
-        if self.count == 0 {
-            return None;
+    pub(crate) fn find(&self, packet: &Packet, input: &Input<'_>) -> u32 {
+        for position in 0..DEPTH as u32 {
+            if position >= self.count {
+                break;
+            }
+            let way = self.way_at(position);
+            if self.flow(way).is_same(packet, input) {
+                return way as u32 + 1;
+            }
         }
-        (0..DEPTH).find(|&way| self.flows[way].is_same(packet, input)).map(|way| way as u8)
+        0
     }
 
-    /// The way of the oldest held packet; meaningful while [`Bucket::count`] is above 0.
+    /// The way of the oldest held packet; meaningful while [`List::count`] is above 0.
     #[inline(always)]
     pub(crate) fn oldest(&self) -> u8 {
         self.way_at(0)
@@ -100,20 +127,17 @@ impl Bucket {
         way
     }
 
-    /// Frees `way`: its nibble moves behind all others.
+    /// Frees `way`, which must be held: its nibble moves behind all others.
     #[inline(always)]
     pub(crate) fn remove(&mut self, way: u8) {
         let order = self.order ^ IDENTITY;
-        let mut shift = 0;
-        for position in 0..DEPTH as u32 {
-            if (order >> (4 * position)) & 0xf == way as u32 {
-                shift = 4 * position;
-            }
-        }
-        let below = order & ((1 << shift) - 1);
-        let above = (order >> shift >> 4) << shift;
-        self.order = (below | above | (way as u32 & 0xf) << 28) ^ IDENTITY;
-        self.count = self.count.saturating_sub(1);
+        let way_word = way as u32 & WAY as u32;
+        // The nibble that holds `way` becomes zero; the lowest borrow marks it.
+        let other = order ^ way_word * ONES;
+        let marks = other.wrapping_sub(ONES) & !other & (ONES << 3);
+        let below = ((marks & marks.wrapping_neg()) >> 3).wrapping_sub(1);
+        self.order = (order & below | order >> 4 & !below & !(0xf << 28) | way_word << 28) ^ IDENTITY;
+        self.count = self.count.wrapping_sub(1);
         self.flow_mut(way).segs = 0;
     }
 
@@ -129,7 +153,7 @@ mod tests {
 
     #[test]
     fn keeps_age_order_through_any_removal() {
-        let mut bucket = Bucket::EMPTY;
+        let mut bucket = List::EMPTY;
         let mut model: alloc::vec::Vec<u8> = alloc::vec![];
         let mut state = 1_u32;
         for _ in 0..10_000 {

@@ -1,1 +1,20 @@
-//! Placeholder until the crate lands.
+//! GRO as a tc program: the committed object, its identity and its loader.
+//!
+//! - [`Object`]: the built ELF and the program hash it carries.
+//! - [`Program`]: the object loaded into the running kernel (Linux only).
+//! - [`Injector`]: the harness's way to feed frames to an interface as one NAPI poll (Linux only).
+
+pub mod abi;
+mod object_file;
+
+#[cfg(target_os = "linux")]
+mod injector;
+#[cfg(target_os = "linux")]
+mod program;
+
+pub use object_file::{Object, ObjectError};
+
+#[cfg(target_os = "linux")]
+pub use injector::{Frame, Injector};
+#[cfg(target_os = "linux")]
+pub use program::{LoadError, Loaded, Program};

@@ -1,1 +1,19 @@
-//! Placeholder until the crate lands.
+//! GRO as NIC microcode: the image, the machine that runs it, and the host's end of its rings.
+//!
+//! A packet meets the files in the order of [`driver`] (posts a descriptor), [`machine`] (runs the firmware over it)
+//! and [`driver`] again (turns a completion into a packet). [`abi`] is the contract both ends are compiled with.
+
+pub mod abi;
+pub mod image;
+// The device.
+pub mod machine;
+// The host.
+pub mod driver;
+// How an image comes to be.
+pub mod build;
+
+pub use driver::{Delivered, Nic, NicConfig, NicError, Reason};
+pub use image::{Image, ImageBuilder, ImageError};
+
+/// The committed image of profile `linux-6.18`, built by `cargo xtask images`.
+pub const LINUX_6_18: &[u8] = include_bytes!("../image/gro-linux-6.18.nicimg");

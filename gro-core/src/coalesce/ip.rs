@@ -7,7 +7,7 @@ use crate::reason::FlushReason;
 /// Whether the identification is fixed: the second segment decides by repeating the first one's.
 #[inline(always)]
 pub(super) fn fixed_id(held: &Flow, packet: &Packet) -> bool {
-    held.fixed_id || held.segs == 1 && id_offset(held, packet) == 0
+    held.fixed_id != 0 || held.segs == 1 && id_offset(held, packet) == 0
 }
 
 /// Zero when the headers may be merged.

@@ -36,8 +36,8 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
     }
 
     packet.key.protocol |= protocol as u32;
-    packet.key.addresses[0] = source;
-    packet.key.addresses[4] = destination;
+    packet.key.label = 0;
+    packet.key.addresses = [source, 0, 0, 0, destination, 0, 0, 0];
     packet.class = (first >> 8) & 0xff00 | ttl_check >> 24;
     packet.id_check = id_fragment & 0xffff_0000 | ttl_check & 0xffff;
     packet.dont_fragment = (fragment & DONT_FRAGMENT) as u32;

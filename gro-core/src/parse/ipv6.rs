@@ -42,6 +42,8 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
         *word = window.be32(L3 + 8 + 4 * index as u32);
     }
     packet.class = (first >> 12) & 0xff00 | second & 0xff;
+    packet.id_check = 0;
+    packet.dont_fragment = 0;
     packet.l4 = offset;
     packet.mismatch = second >> 16 != window.len() - L3 - IPV6_HEADER;
     Ok(())

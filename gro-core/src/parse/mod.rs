@@ -32,6 +32,11 @@ pub struct Key {
     pub ports: u32,
 }
 
+impl Key {
+    /// No flow.
+    pub(crate) const EMPTY: Self = Self { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
+}
+
 /// One TCP segment in plain words. Offsets and lengths are bytes from the start of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -71,6 +76,22 @@ pub(crate) const IPV6_HEADER: u32 = 40;
 pub(crate) const TCP_HEADER: u32 = 20;
 
 impl Packet {
+    /// No packet.
+    pub const EMPTY: Self = Self {
+        key: Key::EMPTY,
+        l4: 0,
+        payload: 0,
+        payload_len: 0,
+        seq: 0,
+        ack: 0,
+        control: 0,
+        check_urgent: 0,
+        class: 0,
+        id_check: 0,
+        dont_fragment: 0,
+        mismatch: false,
+    };
+
     /// Whether the network header is IPv6.
     #[inline(always)]
     pub fn is_ipv6(&self) -> bool {
@@ -90,26 +111,25 @@ impl Packet {
     }
 }
 
-/// Parses the headers of an Ethernet frame (outer VLAN tag already stripped into metadata).
+/// Parses the headers of an Ethernet frame (outer VLAN tag already stripped into metadata). The packet is written in place:
+/// a BPF stack has no room for another one. Each layer writes all of its fields; what was there before does not matter.
 #[inline(always)]
-pub fn parse(window: &Window<'_>) -> Result<Packet, Bypass> {
+pub fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
     if window.len() < ETHERNET_HEADER {
         return Err(Bypass::Truncated);
     }
     if window.len() > FRAME_MAX {
         return Err(Bypass::TooLong);
     }
-    let mut packet = Packet::default();
     packet.key.macs = [window.be32(0), window.be32(4), window.be32(8)];
     let ethertype = window.be16(12);
     packet.key.protocol = (ethertype as u32) << 16;
     match ethertype {
-        ETHERTYPE_IPV4 => ipv4::parse(window, &mut packet)?,
-        ETHERTYPE_IPV6 => ipv6::parse(window, &mut packet)?,
+        ETHERTYPE_IPV4 => ipv4::parse(window, packet)?,
+        ETHERTYPE_IPV6 => ipv6::parse(window, packet)?,
         _ => return Err(Bypass::NotIp),
     }
-    tcp::parse(window, &mut packet)?;
-    Ok(packet)
+    tcp::parse(window, packet)
 }
 
 /// Whether a header that ends at `end` fits the window and the frame.
@@ -155,7 +175,8 @@ pub(crate) mod tests {
         let mut storage = [0xee; STORAGE];
         let present = bytes.len().min(STORAGE);
         storage[..present].copy_from_slice(&bytes[..present]);
-        parse(&Window::new(&storage, bytes.len() as u32))
+        let mut packet = Packet::EMPTY;
+        parse(&Window::new(&storage, bytes.len() as u32), &mut packet).map(|()| packet)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What leaves the userspace engine.
 
+use crate::complete::GSO_TCPV6;
 use crate::datapath::Meta;
 use crate::{Bypass, FlushReason, Merged};
 use alloc::vec::Vec;
@@ -16,6 +17,8 @@ pub struct Delivered {
     pub gso_size: u16,
     /// Segments, 1 for a single frame.
     pub segs: u32,
+    /// As [`Merged::gso_type`], 0 for a single frame.
+    pub gso_type: u32,
     /// Number of the first frame in it, from 0, modulo 2^32.
     pub first: u32,
     /// Number of the last frame in it.
@@ -116,7 +119,8 @@ impl Delivered {
         let at = usize::from(merged.checksum_offset());
         header[at..at + 2].copy_from_slice(&merged.pseudo.to_be_bytes());
         self.header = header.freeze();
-        let gso_type = if merged.ipv6 { VirtioNetHdr::GSO_TCPV6 } else { VirtioNetHdr::GSO_TCPV4 };
+        let gso_type =
+            if merged.gso_type & GSO_TCPV6 != 0 { VirtioNetHdr::GSO_TCPV6 } else { VirtioNetHdr::GSO_TCPV4 };
         let hdr = VirtioNetHdr {
             flags: VirtioNetHdr::NEEDS_CSUM,
             gso_type,

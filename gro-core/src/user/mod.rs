@@ -19,7 +19,7 @@ mod delivered;
 pub use delivered::{Delivered, VirtioNetHdr, Why};
 
 use crate::checksum::fold;
-use crate::datapath::{self, Datapath, GroResult, Input, Meta, State};
+use crate::datapath::{self, Datapath, Event, GroResult, Input, Meta, State};
 use crate::{BUCKETS, Bucket, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -89,20 +89,23 @@ impl<P: Profile> Engine<P> {
 
     /// The end of a NAPI poll.
     pub fn poll_end(&mut self, sink: &mut impl FnMut(Delivered)) {
-        let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
-        datapath::poll_end::<P, _, _>(&mut self.state, &mut *self.table, &mut path, self.now, &self.config);
+        self.event(Event::PollEnd, sink);
     }
 
     /// The flush timer fired.
     pub fn tick(&mut self, sink: &mut impl FnMut(Delivered)) {
-        let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
-        datapath::tick::<P, _, _>(&mut self.state, &mut *self.table, &mut path);
+        self.event(Event::Tick, sink);
     }
 
     /// Delivers everything that is held.
     pub fn flush(&mut self, sink: &mut impl FnMut(Delivered)) {
+        self.event(Event::Flush, sink);
+    }
+
+    fn event(&mut self, event: Event, sink: &mut impl FnMut(Delivered)) {
         let mut path = Path { held: &mut self.held, number: 0, meta: Meta::default(), sink };
-        datapath::flush::<P, _, _>(&mut self.state, &mut *self.table, &mut path);
+        let clock = (self.now, &self.config);
+        datapath::event::<P, _, _>(&mut self.state, &mut *self.table, &mut path, event, clock);
     }
 
     /// Decision digest and counters.
@@ -151,6 +154,7 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
             segments: held.segments,
             gso_size: merged.gso_size,
             segs: merged.segs,
+            gso_type: merged.gso_type,
             first: held.first,
             last: held.last,
             meta: held.meta,
@@ -174,6 +178,7 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
             segments: Vec::new(),
             gso_size: 0,
             segs: 1,
+            gso_type: 0,
             first: self.number,
             last: self.number,
             meta: self.meta,

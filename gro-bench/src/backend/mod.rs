@@ -1,0 +1,107 @@
+//! The backends: the same engine in three places. Tests are written once and run on each.
+
+mod nic;
+#[cfg(target_os = "linux")]
+mod tc;
+mod user;
+
+pub use nic::NicBackend;
+#[cfg(target_os = "linux")]
+pub use tc::TcBackend;
+pub use user::UserBackend;
+
+use crate::Outcome;
+use crate::trace::{Trace, Vlan};
+use gro_core::Config;
+
+/// What an engine is run with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// What an administrator sets.
+    pub config: Config,
+    /// A rule to break on purpose, in backend `user` only: shows that a comparison can fail.
+    pub mutant: Option<Mutant>,
+}
+
+/// A rule that can be broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Segments whose TCP window differs may join.
+    Window,
+    /// Segments whose ECN-echo flag differs may join.
+    Ece,
+}
+
+/// Why a backend has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// This machine or this build cannot run it.
+    #[error("{0}")]
+    Skipped(String),
+    /// It cannot run under this config, by its nature.
+    #[error("{0}")]
+    NotApplicable(String),
+    /// It ran and went wrong.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A place where the engine runs.
+pub trait Backend {
+    /// As on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Runs a whole trace: every poll, and a flush at the end.
+    fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError>;
+}
+
+/// Every backend of this platform, in the order of the table.
+pub fn all() -> Vec<Box<dyn Backend>> {
+    vec![Box::new(UserBackend), tc(), Box::new(NicBackend::committed())]
+}
+
+/// The backend with this name.
+pub fn by_name(name: &str) -> Option<Box<dyn Backend>> {
+    all().into_iter().find(|backend| backend.name() == name)
+}
+
+#[cfg(target_os = "linux")]
+fn tc() -> Box<dyn Backend> {
+    Box::new(TcBackend::committed())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tc() -> Box<dyn Backend> {
+    struct NoTc;
+    impl Backend for NoTc {
+        fn name(&self) -> &'static str {
+            "tc"
+        }
+        fn run(&mut self, _: &Trace, _: &EngineConfig) -> Result<Outcome, BackendError> {
+            Err(BackendError::Skipped("needs Linux".into()))
+        }
+    }
+    Box::new(NoTc)
+}
+
+/// Refuses an image that was built from other sources.
+fn check_image(hash: [u8; 32]) -> Result<(), BackendError> {
+    let source = gro_core::program_hash::<gro_core::Linux618>();
+    if hash == source {
+        return Ok(());
+    }
+    let (image, source) = (crate::hex(&hash[..8]), crate::hex(&source[..8]));
+    Err(BackendError::Skipped(format!(
+        "image built from {image}, source is {source}; run cargo xtask images"
+    )))
+}
+
+/// TPID and TCI in one word, 0 for none.
+fn vlan_word(vlan: Option<Vlan>) -> u32 {
+    vlan.map_or(0, |vlan| u32::from(vlan.tpid) << 16 | u32::from(vlan.tci))
+}
+
+/// Jiffies of a time, at the kernel's usual HZ of 250.
+fn jiffies(time_ns: u64) -> u32 {
+    (time_ns / 4_000_000) as u32
+}

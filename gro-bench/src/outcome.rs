@@ -1,0 +1,87 @@
+//! What a backend delivered, in the form that is compared.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+
+/// One delivered packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The frame without the tag in `vlan`, exactly as delivered.
+    pub bytes: Bytes,
+    /// Payload bytes of each segment but the last, 0 for a single frame.
+    pub gso_size: u32,
+    /// Segments.
+    pub segs: u32,
+    /// `SKB_GSO_*` bits, 0 for a single frame.
+    pub gso_type: u32,
+    /// TPID (high half) and TCI of the VLAN tag in metadata, 0 for none.
+    pub vlan: u32,
+    /// Number of the first frame in it, where the backend tells. Not compared.
+    pub first: Option<u32>,
+    /// Number of the last frame in it, where the backend tells. Not compared.
+    pub last: Option<u32>,
+    /// Why it left, where the backend tells. Not compared: the decision digest covers it.
+    pub why: Why,
+}
+
+/// The name of a flush or bypass reason.
+pub type Why = &'static str;
+
+impl Record {
+    /// Whether the promise, what leaves and in which form, is the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+
+    fn key(&self) -> (&Bytes, u32, u32, u32, u32) {
+        (&self.bytes, self.gso_size, self.segs, self.gso_type, self.vlan)
+    }
+}
+
+/// What a run cost, in the backend's own unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Wall time of the whole run in nanoseconds, harness included.
+    pub wall_ns: u64,
+    /// Instructions retired by the device, where it counts them.
+    pub instructions: Option<u64>,
+    /// Cycles of the device's timing model, where it has one.
+    pub cycles: Option<u64>,
+}
+
+/// The packets that left, in order.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// In order.
+    pub records: Vec<Record>,
+    /// The engine's running digest over its decisions; none for a backend that is not our engine.
+    pub decision_digest: Option<u64>,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+impl Outcome {
+    /// SHA-256 over the records in order: per record six little-endian words (bytes, `gso_size`, segments, `gso_type`, VLAN,
+    /// 0) and the bytes of the frame. This is the promise.
+    pub fn output_digest(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new_with_prefix(b"gro records 1\0");
+        for record in &self.records {
+            let words =
+                [record.bytes.len() as u32, record.gso_size, record.segs, record.gso_type, record.vlan, 0];
+            for word in words {
+                hasher.update(word.to_le_bytes());
+            }
+            hasher.update(&record.bytes);
+        }
+        hasher.finalize().into()
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

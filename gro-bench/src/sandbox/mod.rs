@@ -1,0 +1,120 @@
+//! A private network namespace with two veth pairs: frames go in at one, results are captured behind the other.
+//!
+//! ```text
+//!   injector ─► in0 ══ in1 (the program under test) ─► out0 ══ out1 (captured, then dropped)
+//! ```
+//!
+//! The namespace belongs to one thread and goes when the thread does, however the process ends. Nothing is named outside
+//! it, nothing is pinned.
+
+mod capture;
+mod netlink;
+
+pub use capture::{Capture, Captured};
+
+use std::fs;
+use std::io;
+
+/// Interface that frames are injected into.
+pub const INJECT: &str = "in0";
+/// Interface they arrive at.
+pub const INGRESS: &str = "in1";
+/// Interface that deliveries are redirected to.
+pub const DELIVER: &str = "out0";
+/// Interface they are captured at.
+pub const CAPTURE: &str = "out1";
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The process may not.
+    #[error("needs CAP_BPF and CAP_NET_ADMIN")]
+    Capability,
+    /// A step failed.
+    #[error("{step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The interfaces of the sandbox that this thread is in.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Index of [`INJECT`].
+    pub inject: u32,
+    /// Index of [`DELIVER`].
+    pub deliver: u32,
+    /// Index of [`CAPTURE`].
+    pub capture: u32,
+    /// The CPU that everything runs on.
+    pub cpu: usize,
+}
+
+/// Runs `work` on a thread of its own, pinned to one CPU, inside a fresh sandbox.
+pub fn run<T: Send, E: From<SandboxError> + Send>(
+    work: impl FnOnce(&Sandbox) -> Result<T, E> + Send,
+) -> Result<T, E> {
+    let enter = || work(&Sandbox::enter()?);
+    std::thread::scope(|scope| match scope.spawn(enter).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+impl Sandbox {
+    /// Moves the calling thread into a new namespace and builds the interfaces.
+    fn enter() -> Result<Self, SandboxError> {
+        let cpu = pin()?;
+        // SAFETY: no memory is involved; only the calling thread's namespace changes.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            let error = io::Error::last_os_error();
+            return Err(match error.raw_os_error() {
+                Some(libc::EPERM) => SandboxError::Capability,
+                _ => SandboxError::Step { step: "making a network namespace", source: error },
+            });
+        }
+        // Neighbour discovery would mix its packets into the capture. A kernel without IPv6 has no such file.
+        for scope in ["all", "default"] {
+            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
+        }
+        let step = |step: &'static str| move |source| SandboxError::Step { step, source };
+        let mut netlink = netlink::Netlink::open().map_err(step("opening rtnetlink"))?;
+        for (name, peer) in [(INJECT, INGRESS), (DELIVER, CAPTURE)] {
+            netlink.add_veth(name, peer).map_err(step("making a veth pair"))?;
+            for interface in [name, peer] {
+                netlink.set_up(index(interface)?).map_err(step("setting a veth up"))?;
+            }
+        }
+        Ok(Self { inject: index(INJECT)?, deliver: index(DELIVER)?, capture: index(CAPTURE)?, cpu })
+    }
+}
+
+/// Pins the thread to the CPU it is on: per-CPU state and the backlog must be one CPU's.
+fn pin() -> Result<usize, SandboxError> {
+    // SAFETY: `set` is a plain bit set of the size that is passed.
+    let result = unsafe {
+        let cpu = libc::sched_getcpu();
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu as usize, &mut set);
+        (cpu, libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set))
+    };
+    match result {
+        (cpu, 0) if cpu >= 0 => Ok(cpu as usize),
+        _ => Err(SandboxError::Step { step: "pinning a thread", source: io::Error::last_os_error() }),
+    }
+}
+
+fn index(name: &'static str) -> Result<u32, SandboxError> {
+    let text = std::ffi::CString::new(name).map_err(|error| SandboxError::Step {
+        step: "naming an interface",
+        source: io::Error::other(error),
+    })?;
+    // SAFETY: `text` is a terminated string.
+    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
+        0 => Err(SandboxError::Step { step: "looking up an interface", source: io::Error::last_os_error() }),
+        index => Ok(index),
+    }
+}

@@ -1,0 +1,106 @@
+//! Writing pcapng with nanosecond times.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+};
+use pcap_file::pcapng::blocks::opt_common::CommonOption;
+use pcap_file::pcapng::{Block, PcapNgWriteError};
+use pcap_file::{DataLink, Endianness};
+
+use super::MAX_FRAME;
+
+/// Writes a capture of one Ethernet interface. The bytes depend on the input alone, not on the machine.
+pub struct PcapngWriter<W: Write> {
+    inner: pcap_file::pcapng::PcapNgWriter<W>,
+}
+
+impl<W: Write> PcapngWriter<W> {
+    /// Starts a file; `comment` says what the interface stands for.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn new(writer: W, comment: &str) -> io::Result<Self> {
+        let inner = pcap_file::pcapng::PcapNgWriter::with_endianness(writer, Endianness::Little);
+        let mut inner = inner.map_err(into_io)?;
+        let interface = InterfaceDescriptionBlock {
+            linktype: DataLink::ETHERNET,
+            snaplen: MAX_FRAME as u32,
+            options: vec![
+                InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
+                InterfaceDescriptionOption::Common(CommonOption::Comment(Cow::Borrowed(comment))),
+            ],
+        };
+        inner.write_block(&Block::InterfaceDescription(interface)).map_err(into_io)?;
+        Ok(Self { inner })
+    }
+
+    /// Adds a frame that arrived `time_ns` nanoseconds after the epoch, with an optional comment.
+    ///
+    /// # Errors
+    /// Those of the writer, and a frame or a comment longer than the format allows.
+    pub fn write(&mut self, time_ns: u64, bytes: &[u8], comment: Option<&str>) -> io::Result<()> {
+        let original_len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let comment =
+            comment.map(|text| EnhancedPacketOption::Common(CommonOption::Comment(Cow::Borrowed(text))));
+        let packet = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp: Duration::from_nanos(time_ns),
+            original_len,
+            data: Cow::Borrowed(bytes),
+            options: comment.into_iter().collect(),
+        };
+        self.inner.write_block(&Block::EnhancedPacket(packet)).map_err(into_io)?;
+        Ok(())
+    }
+
+    /// Flushes the writer and gives it back.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.inner.get_mut().flush()?;
+        Ok(self.inner.into_inner())
+    }
+}
+
+fn into_io(error: PcapNgWriteError) -> io::Error {
+    match error {
+        PcapNgWriteError::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_have_nanosecond_resolution_and_exact_times() {
+        let time = 1_700_000_000_123_456_789_u64;
+        let mut writer = PcapngWriter::new(Vec::new(), "why").unwrap();
+        writer.write(time, &[1; 14], None).unwrap();
+        let file = writer.finish().unwrap();
+        // Interface block behind the 28 bytes of the section header: if_tsresol (9), one byte, 10^-9.
+        assert_eq!(file[28..32], 1_u32.to_le_bytes());
+        assert_eq!(file[44..49], [9, 0, 1, 0, 9]);
+        let length = u32::from_le_bytes(file[32..36].try_into().unwrap()) as usize;
+        let packet = &file[28 + length..];
+        assert_eq!(packet[..4], 6_u32.to_le_bytes());
+        assert_eq!(packet[12..16], ((time >> 32) as u32).to_le_bytes());
+        assert_eq!(packet[16..20], (time as u32).to_le_bytes());
+    }
+
+    #[test]
+    fn a_comment_is_stored_and_too_long_a_one_is_an_error() {
+        let mut writer = PcapngWriter::new(Vec::new(), "why").unwrap();
+        writer.write(0, &[1; 14], Some("segs=12 flush=psh")).unwrap();
+        assert!(writer.write(0, &[1; 14], Some(&"x".repeat(70_000))).is_err());
+        let file = writer.finish().unwrap();
+        assert!(file.windows(17).any(|window| window == b"segs=12 flush=psh"));
+    }
+}

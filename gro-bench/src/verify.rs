@@ -1,0 +1,123 @@
+//! Every backend on every trace under every config.
+
+use crate::backend::{Backend, BackendError, EngineConfig, Mutant};
+use crate::report::{Report, Run, SCHEMA, Side};
+use crate::trace::{Trace, TraceError};
+use crate::{Outcome, compare, hex};
+use gro_core::Config;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// What to compare.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Capture files.
+    pub traces: Vec<PathBuf>,
+    /// `tc`, `default`, or both when empty.
+    pub configs: Vec<&'static str>,
+    /// Backends that must run, wherever their nature lets them.
+    pub require: Vec<String>,
+    /// A rule to break in backend `user`.
+    pub mutant: Option<Mutant>,
+}
+
+/// The configs of a comparison, by name.
+pub(crate) const CONFIGS: [(&str, Config); 2] = [("tc", Config::TC), ("default", Config::DEFAULT)];
+
+/// Runs every backend on every trace. `progress` hears the place, the number of runs and what runs now.
+pub fn verify(
+    options: &Options,
+    backends: &mut [Box<dyn Backend>],
+    mut progress: impl FnMut(usize, usize, &str),
+) -> Result<Report, TraceError> {
+    let configs: Vec<_> = CONFIGS
+        .iter()
+        .filter(|(name, _)| options.configs.is_empty() || options.configs.contains(name))
+        .collect();
+    let total = options.traces.len() * configs.len() * backends.len();
+    let mut done = 0;
+    let mut runs = Vec::new();
+    for path in &options.traces {
+        let trace = Trace::open(path)?;
+        for &&(name, config) in &configs {
+            let engine = EngineConfig { config, mutant: options.mutant };
+            let mut outcomes = Vec::new();
+            for backend in backends.iter_mut() {
+                progress(done, total, &format!("{} {name} {}", trace.name, backend.name()));
+                outcomes.push((backend.name(), backend.run(&trace, &engine)));
+                done += 1;
+            }
+            runs.push(row(&trace, name, &outcomes));
+        }
+    }
+    progress(total, total, "");
+    let equal = runs.iter().all(|run| run.equal);
+    Ok(Report { schema: SCHEMA, equal, missing: missing(&options.require, &runs), runs })
+}
+
+fn row(
+    trace: &Trace,
+    config: &'static str,
+    outcomes: &[(&'static str, Result<Outcome, BackendError>)],
+) -> Run {
+    let ran: Vec<(&str, &Outcome)> =
+        outcomes.iter().filter_map(|(name, outcome)| Some((*name, outcome.as_ref().ok()?))).collect();
+    let reference = ran.first().copied();
+    let difference =
+        reference.and_then(|reference| ran[1..].iter().find_map(|&other| compare(reference, other)));
+    // Decisions are part of the promise too: equal bytes for other reasons are not equal.
+    let digests: BTreeSet<u64> = ran.iter().filter_map(|(_, outcome)| outcome.decision_digest).collect();
+    let words = match &difference {
+        Some(difference) => Some(difference.words.clone()),
+        None if digests.len() > 1 => Some("the packets are equal, the decision digests are not".into()),
+        None => None,
+    };
+    let failed = outcomes.iter().any(|(_, outcome)| matches!(outcome, Err(BackendError::Failed(_))));
+    Run {
+        trace: trace.name.clone(),
+        config,
+        frames: trace.frames.len(),
+        backends: outcomes.iter().map(|(name, outcome)| (*name, side(outcome))).collect::<BTreeMap<_, _>>(),
+        equal: words.is_none() && !failed && !ran.is_empty(),
+        first_differing_frame: difference.and_then(|difference| difference.frame),
+        difference: words,
+    }
+}
+
+fn side(outcome: &Result<Outcome, BackendError>) -> Side {
+    match outcome {
+        Ok(outcome) => Side::Ran {
+            packets: outcome.records.len(),
+            decision_digest: outcome.decision_digest.map(|digest| format!("{digest:016x}")),
+            output_digest: hex(&outcome.output_digest()),
+            wall_ns: outcome.cost.wall_ns,
+            instructions: outcome.cost.instructions,
+            cycles: outcome.cost.cycles,
+        },
+        Err(BackendError::Skipped(why)) => Side::Skipped { why: why.clone() },
+        Err(BackendError::NotApplicable(why)) => Side::NotApplicable { why: why.clone() },
+        Err(BackendError::Failed(why)) => Side::Failed { why: why.clone() },
+    }
+}
+
+/// Required backends that did not run: `not_applicable` is their nature, everything else is missing.
+fn missing(required: &[String], runs: &[Run]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for name in required {
+        let excused = |side: &Side| matches!(side, Side::Ran { .. } | Side::NotApplicable { .. });
+        let ran = runs.iter().any(|run| matches!(run.backends.get(name.as_str()), Some(Side::Ran { .. })));
+        let absent = runs.iter().find_map(|run| match run.backends.get(name.as_str()) {
+            Some(side) if excused(side) => None,
+            Some(Side::Skipped { why } | Side::Failed { why }) => {
+                Some(format!("{name}: {why} ({} {})", run.trace, run.config))
+            }
+            _ => Some(format!("{name}: there is no such backend")),
+        });
+        match absent {
+            Some(text) => missing.push(text),
+            None if !ran => missing.push(format!("{name}: it ran nowhere")),
+            None => {}
+        }
+    }
+    missing
+}

@@ -1,0 +1,186 @@
+//! `gro verify`
+
+use crate::progress::Progress;
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use gro_bench::report::{Report, Run, Side};
+use gro_bench::{Mutant, Options, backend, trace};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Run every backend on every trace and compare what comes out.
+///
+/// Each trace runs under two configs: `tc` (gro_max_size 15,000, which all backends can run) and `default` (65,536, where tc
+/// is not applicable). A backend that cannot run here says `skipped` and why; it never counts as equal.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  gro verify\n  gro verify capture.pcapng --config tc --require user,tc\n  gro verify -j | jq .equal\n\nExit status: 0 equal (skips allowed), 1 different, 2 trouble or a required backend did not run."
+)]
+pub(crate) struct Args {
+    /// Capture files or folders of them; the shipped traces if none is given
+    traces: Vec<PathBuf>,
+    /// Run under this config only
+    #[arg(long, value_enum)]
+    config: Option<Config>,
+    /// Backends that must run (wherever they are applicable)
+    #[arg(long, value_delimiter = ',', value_name = "B,B")]
+    require: Vec<String>,
+    /// Print JSON (schema 1)
+    #[arg(short, long)]
+    json: bool,
+    /// Break a rule in backend `user`, to see the comparison fail
+    #[arg(long, value_enum, value_name = "RULE")]
+    mutant: Option<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Config {
+    Tc,
+    Default,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Rule {
+    /// Segments whose TCP window differs may join
+    Window,
+    /// Segments whose ECN-echo flag differs may join
+    Ece,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let mut backends = backend::all();
+    for name in &args.require {
+        if !backends.iter().any(|backend| backend.name() == name) {
+            let known: Vec<_> = backends.iter().map(|backend| backend.name()).collect();
+            bail!("--require {name}: there is no such backend; there are {}", known.join(", "));
+        }
+    }
+    let options = Options {
+        traces: traces(&args.traces)?,
+        configs: match args.config {
+            Some(Config::Tc) => vec!["tc"],
+            Some(Config::Default) => vec!["default"],
+            None => vec![],
+        },
+        require: args.require.clone(),
+        mutant: args.mutant.map(|rule| match rule {
+            Rule::Window => Mutant::Window,
+            Rule::Ece => Mutant::Ece,
+        }),
+    };
+    let progress = Progress::new();
+    let report =
+        gro_bench::verify(&options, &mut backends, |done, total, what| progress.step(done, total, what))?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        table(&mut out, &report, &backends.iter().map(|backend| backend.name()).collect::<Vec<_>>())?;
+    }
+    Ok(report.exit_code())
+}
+
+/// Files as they are, folders by their manifest or content, nothing for the shipped ones.
+pub(crate) fn traces(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut traces = Vec::new();
+    if given.is_empty() {
+        traces = trace::shipped(&shipped_folder()?)?;
+    }
+    for path in given {
+        if path.is_dir() {
+            traces.extend(trace::shipped(path)?);
+        } else {
+            traces.push(path.clone());
+        }
+    }
+    if traces.is_empty() {
+        bail!("no capture file there; give a .pcapng or .pcap file, plain or .zst");
+    }
+    Ok(traces)
+}
+
+fn shipped_folder() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_dir().context("the current folder is gone")?;
+    here.ancestors()
+        .map(|folder| folder.join("traces"))
+        .find(|folder| folder.join(trace::FILE_NAME).is_file())
+        .with_context(|| {
+            format!(
+                "no shipped traces above {}; run it in a checkout, or name a capture file",
+                here.display()
+            )
+        })
+}
+
+fn table(out: &mut impl std::io::Write, report: &Report, backends: &[&str]) -> std::io::Result<()> {
+    let name = report.runs.iter().map(|run| run.trace.len()).max().unwrap_or(0).max(5);
+    write!(out, "{:name$}  {:7}  {:>7}  {:>7}", "trace", "config", "in", "out")?;
+    for backend in backends {
+        write!(out, "  {backend:16}")?;
+    }
+    writeln!(out, "  equal")?;
+    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
+    for run in &report.runs {
+        write!(out, "{:name$}  {:7}  {:>7}  {:>7}", run.trace, run.config, run.frames, packets_out(run))?;
+        for backend in backends {
+            let (cell, note) = match run.backends.get(backend) {
+                Some(Side::Ran { output_digest, .. }) => (output_digest[..16].to_owned(), None),
+                Some(Side::Skipped { why }) => {
+                    ("skipped".to_owned(), Some(format!("{backend} skipped: {why}")))
+                }
+                Some(Side::NotApplicable { why }) => {
+                    ("not applicable".to_owned(), Some(format!("{backend} not applicable: {why}")))
+                }
+                Some(Side::Failed { why }) => ("FAILED".to_owned(), Some(format!("{backend} failed: {why}"))),
+                None => ("-".to_owned(), None),
+            };
+            write!(out, "  {cell:16}")?;
+            if let Some(note) = note {
+                let place = format!("{} {}", run.trace, run.config);
+                match notes.iter_mut().find(|(text, _)| *text == note) {
+                    Some((_, places)) => places.push(place),
+                    None => notes.push((note, vec![place])),
+                }
+            }
+        }
+        writeln!(out, "  {}", if run.equal { "yes" } else { "NO" })?;
+    }
+    for (note, places) in notes {
+        let place = if places.len() == 1 { places[0].clone() } else { format!("{} runs", places.len()) };
+        writeln!(out, "{note} ({place})")?;
+    }
+    for run in &report.runs {
+        if let Some(difference) = &run.difference {
+            writeln!(out, "\n{} {}: {difference}", run.trace, run.config)?;
+        }
+    }
+    for missing in &report.missing {
+        writeln!(out, "\nrequired, but did not run: {missing}")?;
+    }
+    writeln!(out, "{}", verdict(report))
+}
+
+fn packets_out(run: &Run) -> String {
+    let ran = run.backends.values().find_map(|side| match side {
+        Side::Ran { packets, .. } => Some(packets.to_string()),
+        _ => None,
+    });
+    ran.unwrap_or_else(|| "-".to_owned())
+}
+
+fn verdict(report: &Report) -> &'static str {
+    let alone = |run: &Run| run.backends.values().filter(|side| matches!(side, Side::Ran { .. })).count() < 2;
+    if !report.equal {
+        "DIFFERENT"
+    } else if report.runs.iter().any(alone) {
+        "nothing to compare: some runs had one backend only"
+    } else {
+        "equal: every backend that ran delivered the same bytes for the same reasons"
+    }
+}
+
+/// Where a path's shipped rules live, for commands that take one capture.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}

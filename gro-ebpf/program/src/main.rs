@@ -1,0 +1,118 @@
+//! The tc program: gro-core over skbs.
+//!
+//! Redirect mode (`SETTINGS.capture` is set): every delivery is a synchronous clone-redirect to that interface, in the order
+//! of the engine's calls. The end of a poll, a tick and a flush are marker frames, which cannot overtake and which
+//! carry what they release. Without a capture interface every packet passes untouched.
+#![no_std]
+#![no_main]
+
+#[path = "../../src/abi.rs"]
+pub mod abi;
+mod maps;
+mod tc;
+
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
+use core::ffi::c_void;
+use gro_core::{Event, Input, Linux618, Meta, Profile as _, State, Window};
+use abi::{FRAME_MAX, Faults, Record, Settings, marker};
+use maps::Table;
+use tc::Tc;
+
+/// A section, and so a frozen map, of its own: the hash can be read from the object file and from the loaded program.
+#[unsafe(link_section = ".rodata.program_hash")]
+#[unsafe(no_mangle)]
+static PROGRAM_HASH: [u8; 32] = Linux618::PROGRAM_HASH;
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[classifier]
+fn gro(ctx: TcContext) -> i32 {
+    run(ctx.as_ptr().cast()).unwrap_or(TC_ACT_OK as i32)
+}
+
+/// `None` lets the packet pass untouched.
+#[inline(always)]
+fn run(skb: *mut __sk_buff) -> Option<i32> {
+    let settings = maps::settings()?;
+    if settings.capture == 0 {
+        return None;
+    }
+    let state = maps::state()?;
+    let faults = maps::faults()?;
+    // Growing an skb that a socket owns corrupts that socket's accounting; a GSO skb was merged by somebody else.
+    // SAFETY: `skb` is the context the kernel passed.
+    let (foreign, len, mark) =
+        unsafe { (!(*skb).__bindgen_anon_2.sk.is_null() || (*skb).gso_size != 0, (*skb).len, (*skb).mark) };
+    if foreign || len > FRAME_MAX {
+        faults.refused += 1;
+        return None;
+    }
+    if mark & marker::MASK == marker::MAGIC {
+        event(skb, mark)?;
+    } else {
+        frame(skb, faults, state, settings, len)?;
+    }
+    Some(TC_ACT_SHOT as i32)
+}
+
+#[inline(always)]
+fn frame(skb: *mut __sk_buff, faults: &'static mut Faults, state: &mut State, settings: &Settings, len: u32) -> Option<()> {
+    let backup = tc::back_up(skb, len)?;
+    // SAFETY: `skb` is the context the kernel passed.
+    let meta = Meta { hash: unsafe { (*skb).hash }, vlan: tc::tag(skb), verified: false };
+    let window = backup.bytes.first_chunk()?;
+    let input = Input { window: Window::new(window, len), meta, now: settings.now, config: &settings.config };
+    let mut tc = Tc { skb, capture: settings.capture, frame: Some((backup, len, meta)), number: state.frames, faults };
+    gro_core::receive::<Linux618, _, _>(state, &mut Table, &mut tc, (), &input);
+    Some(())
+}
+
+/// A function of its own: inlined, it has LLVM lay out the frame's path so that the verifier walks it many times over.
+#[inline(never)]
+fn event(skb: *mut __sk_buff, mark: u32) -> Option<()> {
+    let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
+    let number = mark & !marker::MASK;
+    let event = event_of(number)?;
+    gro_core::begin(state, event, &settings.config);
+    let mut run = Run { skb, number };
+    // SAFETY: `step` has the signature of a `bpf_loop` callback, and `run` outlives the call.
+    unsafe { bpf_loop(gro_core::EVENT_STEPS, step as *mut c_void, (&raw mut run).cast(), 0) };
+    // SAFETY: a read of a static; volatile ties the hash to the code, so that the loaded program refers to its map.
+    let hash = unsafe { core::ptr::read_volatile(PROGRAM_HASH.as_ptr().cast()) };
+    let sent = maps::record(|record| (record.kind, record.hash) = (Record::MARKER, hash));
+    faults.record += u64::from(!sent);
+    Some(())
+}
+
+/// What the steps of an event share.
+struct Run {
+    skb: *mut __sk_buff,
+    /// Of the event: a word, because the verifier would lose the range of an enum.
+    number: u32,
+}
+
+#[inline(always)]
+fn event_of(number: u32) -> Option<Event> {
+    [Event::PollEnd, Event::Tick, Event::Flush].into_iter().find(|&event| event as u32 == number)
+}
+
+/// Callback of `bpf_loop`: 0 goes on, 1 ends it.
+extern "C" fn step(_index: u64, run: *mut Run) -> i64 {
+    // SAFETY: `event` passed its `run`.
+    let Run { skb, number } = unsafe { run.read() };
+    let (Some(settings), Some(state), Some(faults)) = (maps::settings(), maps::state(), maps::faults()) else {
+        return 1;
+    };
+    let Some(event) = event_of(number) else { return 1 };
+    let mut tc = Tc { skb, capture: settings.capture, frame: None, number: 0, faults };
+    i64::from(!gro_core::step::<Linux618, _, _>(state, &mut Table, &mut tc, event, settings.now))
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,103 @@
+//! The program's maps and their checked access.
+
+use crate::abi::{Faults, Record, Settings};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, PerCpuArray, RingBuf},
+};
+use gro_core::{BUCKETS, Bucket, Slot, State};
+
+/// Bytes behind a frame that may be read or cleared when its checksum is summed.
+const SLACK: usize = 512;
+
+/// The frame in hand.
+#[repr(C)]
+pub(crate) struct Backup {
+    pub(crate) bytes: [u8; 16_384 + SLACK],
+}
+
+/// A held packet: the first frame and, behind it, the payload of those that joined.
+#[repr(C)]
+pub(crate) struct Held {
+    pub(crate) len: u32,
+    pub(crate) hash: u32,
+    pub(crate) vlan: u32,
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+    pad: [u32; 3],
+    pub(crate) bytes: [u8; HELD_MAX],
+}
+
+/// An append writes up to 16,383 bytes at an offset of up to [`OFFSET_MAX`]; a map value has at most 32 KiB.
+const HELD_MAX: usize = 32_736;
+/// Longest packet that a segment may still join.
+pub(crate) const OFFSET_MAX: u32 = 16_352;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static STATE: PerCpuArray<State> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TABLE: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(BUCKETS as u32, 0);
+#[map]
+static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(Slot::COUNT as u32, 0);
+#[map]
+static BACKUP: PerCpuArray<Backup> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FAULTS: PerCpuArray<Faults> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The engine's flow table.
+pub(crate) struct Table;
+
+impl gro_core::Table for Table {
+    #[inline(always)]
+    fn bucket(&mut self, index: u32) -> Option<&mut Bucket> {
+        // SAFETY: the map value is this CPU's own, and tc runs with preemption of the same program excluded (BH off).
+        TABLE.get_ptr_mut(index).map(|bucket| unsafe { &mut *bucket })
+    }
+}
+
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+#[inline(always)]
+pub(crate) fn state() -> Option<&'static mut State> {
+    // SAFETY: as in `Table::bucket`; it is fetched once a run.
+    STATE.get_ptr_mut(0).map(|state| unsafe { &mut *state })
+}
+
+#[inline(always)]
+pub(crate) fn backup() -> Option<&'static mut Backup> {
+    // SAFETY: as in `Table::bucket`; it is fetched once a run.
+    BACKUP.get_ptr_mut(0).map(|backup| unsafe { &mut *backup })
+}
+
+#[inline(always)]
+pub(crate) fn held(slot: Slot) -> Option<&'static mut Held> {
+    // SAFETY: as in `Table::bucket`; no caller keeps one slot while it fetches it again.
+    HELD.get_ptr_mut(slot.index() as u32).map(|held| unsafe { &mut *held })
+}
+
+/// What went wrong, to be counted without a branch: each would double what the verifier walks.
+#[inline(always)]
+pub(crate) fn faults() -> Option<&'static mut Faults> {
+    // SAFETY: as in `Table::bucket`; it is fetched once a run.
+    FAULTS.get_ptr_mut(0).map(|faults| unsafe { &mut *faults })
+}
+
+/// Sends a record. It is written in place: the stack has no room for another one. `false` when the ring buffer is full.
+#[inline(always)]
+pub(crate) fn record(fill: impl FnOnce(&mut Record)) -> bool {
+    match RECORDS.reserve::<Record>(0) {
+        Some(mut entry) => {
+            fill(entry.write(Record::ZERO));
+            entry.submit(0);
+            true
+        }
+        None => false,
+    }
+}

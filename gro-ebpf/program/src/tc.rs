@@ -1,0 +1,233 @@
+//! The datapath: payload moves through map values, packets leave as clones of the skb in hand.
+
+use crate::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
+use crate::maps::{self, Backup, OFFSET_MAX};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{
+    bpf_clone_redirect, bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+    bpf_skb_vlan_push,
+};
+use core::ops::Range;
+use gro_core::{Bypass, Datapath, FlushReason, Merged, Meta, Packet, Slot};
+
+/// A mask over every length and offset of a frame.
+const LEN_MASK: u32 = 0x3fff;
+
+/// The skb in hand and where deliveries go.
+pub(crate) struct Tc {
+    pub(crate) skb: *mut __sk_buff,
+    pub(crate) capture: u32,
+    /// The frame that the skb carries: its bytes, length and metadata. `None` for a marker.
+    pub(crate) frame: Option<(&'static Backup, u32, Meta)>,
+    /// Number of the frame in hand.
+    pub(crate) number: u32,
+    /// What went wrong.
+    pub(crate) faults: &'static mut Faults,
+}
+
+impl Datapath for Tc {
+    /// The skb itself is the frame; there is one at a time.
+    type Frame = ();
+
+    #[inline(always)]
+    fn sum(&mut self, (): &(), range: Range<u32>) -> Option<u16> {
+        /// Older kernels take no more in one call.
+        const CHUNK: u32 = 512;
+        const CHUNKS: u32 = FRAME_MAX.div_ceil(CHUNK);
+        let (backup, ..) = self.frame.as_ref()?;
+        let end = range.end;
+        let mut sum = 0_i64;
+        let mut start = range.start;
+        for _ in 0..CHUNKS {
+            if start >= end {
+                break;
+            }
+            let left = end - start;
+            let len = opaque(if left > CHUNK { CHUNK } else { (left + 3) & !3 }) & (2 * CHUNK - 1);
+            let at = (opaque(start) & LEN_MASK) as usize;
+            if len > CHUNK {
+                return None;
+            }
+            // SAFETY: `at` is below 16,384 and `len` at most 512, the slack behind it.
+            let from = unsafe { backup.bytes.as_ptr().add(at) };
+            // SAFETY: the helper reads `len` bytes at `from`.
+            sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from.cast_mut().cast(), len, sum as u32) };
+            if sum < 0 {
+                return None;
+            }
+            start += CHUNK;
+        }
+        // The helper sums words in host order; a ones'-complement sum only swaps its bytes for that.
+        Some(gro_core::checksum::fold(sum as u32).swap_bytes())
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, slot: Slot, (): (), _packet: &Packet) {
+        let Some((_, len, meta)) = &self.frame else { return };
+        let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
+        held.len = *len;
+        held.hash = meta.hash;
+        held.vlan = meta.vlan;
+        held.first = self.number;
+        held.last = self.number;
+        // SAFETY: a frame is at most 16,383 bytes.
+        self.faults.helper |= unsafe { load(self.skb, 0, held.bytes.as_mut_ptr(), *len) };
+    }
+
+    #[inline(always)]
+    fn append(&mut self, slot: Slot, (): (), packet: &Packet) {
+        let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
+        let at = opaque(held.len);
+        if at > OFFSET_MAX {
+            return self.faults.helper |= MISSING;
+        }
+        held.last = self.number;
+        held.len += packet.payload_len;
+        // SAFETY: `at` plus 16,383 stays inside the value.
+        let to = unsafe { held.bytes.as_mut_ptr().add(at as usize) };
+        // SAFETY: as above.
+        self.faults.helper |= unsafe { load(self.skb, packet.payload, to, packet.payload_len) };
+    }
+
+    #[inline(always)]
+    fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
+        let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
+        if merged.segs > 1 {
+            for index in 0..4 {
+                let patch = merged.patch(index);
+                let at = (opaque(u32::from(patch.offset)) & 0x1ff) as usize;
+                let [high, low] = patch.value.to_be_bytes();
+                held.bytes[at] = high;
+                held.bytes[at + 1] = low;
+            }
+        }
+        self.faults.helper |= rewrite(self.skb, held.bytes.as_ptr(), held.len, held.vlan);
+        self.faults.helper |= deliver(self.skb, self.capture);
+        let sent = maps::record(|record| {
+            record.kind = Record::PACKET;
+            record.segs = merged.segs;
+            record.gso_size = u32::from(merged.gso_size);
+            record.gso_type = merged.gso_type;
+            record.len = held.len;
+            record.hash = held.hash;
+            record.vlan = held.vlan;
+            record.why = why as u32;
+            record.first = held.first;
+            record.last = held.last;
+        });
+        self.faults.record += u64::from(!sent);
+        if let Some((backup, len, meta)) = &self.frame {
+            self.faults.helper |= rewrite(self.skb, backup.bytes.as_ptr(), *len, meta.vlan);
+        }
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, (): (), why: Bypass) {
+        let Some((_, len, meta)) = &self.frame else { return };
+        self.faults.helper |= deliver(self.skb, self.capture);
+        let sent = maps::record(|record| {
+            record.kind = Record::PACKET;
+            record.segs = 1;
+            record.len = *len;
+            record.hash = meta.hash;
+            record.vlan = meta.vlan;
+            record.why = 256 + why as u32;
+            record.first = self.number;
+            record.last = self.number;
+        });
+        self.faults.record += u64::from(!sent);
+    }
+}
+
+/// Copies the frame into its map value, and clears what the last word of a checksum would reach behind it.
+#[inline(always)]
+pub(crate) fn back_up(skb: *mut __sk_buff, len: u32) -> Option<&'static Backup> {
+    let backup = maps::backup()?;
+    // SAFETY: the value has room for 16,383 bytes.
+    if unsafe { load(skb, 0, backup.bytes.as_mut_ptr(), len) } != 0 {
+        return None;
+    }
+    let end = opaque(len) & LEN_MASK;
+    for byte in 0..4 {
+        backup.bytes[(end + byte) as usize] = 0;
+    }
+    Some(backup)
+}
+
+/// Copies `len` bytes of the skb at `offset` to `to`. 0, or an error.
+///
+/// # Safety
+/// `to` must have room for 16,383 bytes.
+#[inline(always)]
+unsafe fn load(skb: *mut __sk_buff, offset: u32, to: *mut u8, len: u32) -> u64 {
+    let len = opaque(len) & LEN_MASK;
+    if len == 0 {
+        return MISSING;
+    }
+    // SAFETY: the helper writes `len` bytes, which the caller vouches for.
+    unsafe { bpf_skb_load_bytes(skb.cast(), offset, to.cast(), len) as u64 }
+}
+
+/// 0, or an error.
+#[inline(always)]
+fn deliver(skb: *mut __sk_buff, capture: u32) -> u64 {
+    // SAFETY: `skb` is the context; the helper checks the interface.
+    unsafe { bpf_clone_redirect(skb, capture, 0) as u64 }
+}
+
+/// Makes the skb in hand carry `len` bytes at `from` and this VLAN tag. 0, or an error.
+#[inline(always)]
+fn rewrite(skb: *mut __sk_buff, from: *const u8, len: u32, vlan: u32) -> u64 {
+    let len = opaque(len) & LEN_MASK;
+    if len == 0 {
+        return MISSING;
+    }
+    let mut errors = 0;
+    if tag(skb) != vlan {
+        errors |= retag(skb, vlan);
+    }
+    // SAFETY: `skb` is the context; `from` has at least 16,383 bytes; helpers check the rest.
+    unsafe {
+        errors |= bpf_skb_change_tail(skb, len, 0) as u64;
+        errors |= bpf_skb_store_bytes(skb.cast(), 0, from.cast(), len, 0) as u64;
+    }
+    errors
+}
+
+/// Replaces the tag in the metadata. What that does to the bytes does not matter: they are written next.
+#[inline(always)]
+fn retag(skb: *mut __sk_buff, vlan: u32) -> u64 {
+    let mut errors = 0;
+    // SAFETY: `skb` is the context.
+    unsafe {
+        // A pop moves the next tag of the bytes into the metadata.
+        for _ in 0..3 {
+            if (*skb).vlan_present != 0 {
+                errors |= bpf_skb_vlan_pop(skb) as u64;
+            }
+        }
+        if vlan != 0 {
+            errors |= bpf_skb_vlan_push(skb, ((vlan >> 16) as u16).to_be(), vlan as u16) as u64;
+        }
+    }
+    errors
+}
+
+/// TPID (high half) and TCI of the tag in the metadata, 0 for none.
+#[inline(always)]
+pub(crate) fn tag(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the context; the fields are plain words.
+    unsafe {
+        if (*skb).vlan_present == 0 {
+            return 0;
+        }
+        u32::from(u16::from_be((*skb).vlan_proto as u16)) << 16 | (*skb).vlan_tci & 0xffff
+    }
+}
+
+/// Hides a value's range from LLVM, which would otherwise remove the bounds check that the verifier needs.
+#[inline(always)]
+pub(crate) fn opaque(value: u32) -> u32 {
+    // SAFETY: a read of a live local.
+    unsafe { core::ptr::read_volatile(&value) }
+}

@@ -1,0 +1,85 @@
+//! The built objects, and what they say of themselves.
+
+use object::{Object as _, ObjectSection as _};
+
+/// A BPF object file.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'a> {
+    bytes: &'a [u8],
+}
+
+/// Why an object is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// Not an ELF file.
+    #[error("not an ELF object: {0}")]
+    Elf(#[from] object::Error),
+    /// The section is not there.
+    #[error("the object has no section `{0}`: it is not a gro tc program")]
+    Section(&'static str),
+    /// The section has another size.
+    #[error("section `{SECTION}` has {0} bytes instead of 32: it is not a gro tc program")]
+    Size(usize),
+}
+
+/// Section of the object, and map of the loaded program, that holds the program hash.
+pub(crate) const SECTION: &str = ".rodata.program_hash";
+
+/// Gives the bytes the alignment that ELF readers want.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static TC: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro.o"));
+static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
+
+impl Object<'static> {
+    /// The committed tc program of profile `linux-6.18`.
+    pub fn committed() -> Self {
+        Self { bytes: &TC.0 }
+    }
+
+    /// The committed injector of the harness.
+    pub fn injector() -> Self {
+        Self { bytes: &INJECT.0 }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Any object; it is looked at when it is used.
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The ELF file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The program hash that is compiled into it.
+    pub fn program_hash(&self) -> Result<[u8; 32], ObjectError> {
+        let elf = object::File::parse(self.bytes)?;
+        let section = elf.section_by_name(SECTION).ok_or(ObjectError::Section(SECTION))?;
+        let data = section.data()?;
+        data.try_into().map_err(|_| ObjectError::Size(data.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_not_an_object() {
+        assert!(matches!(Object::from_bytes(b"hello").program_hash(), Err(ObjectError::Elf(_))));
+        assert!(matches!(Object::injector().program_hash(), Err(ObjectError::Section(_))));
+        let whole = Object::committed().bytes();
+        for cut in (0..whole.len()).step_by(97) {
+            assert!(Object::from_bytes(&whole[..cut]).program_hash().is_err());
+        }
+    }
+
+    #[test]
+    fn the_committed_object_carries_a_hash() {
+        assert_ne!(Object::committed().program_hash().unwrap(), [0; 32]);
+    }
+}

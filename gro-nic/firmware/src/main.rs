@@ -1,0 +1,134 @@
+//! The NIC's program: takes events from the RX ring in order, lets the core decide, and writes completions.
+//!
+//! It has no clock, no heap, no interrupt and no CSR access; when there is nothing to do it waits with `wfi` and then
+//! looks again, so a core whose `wfi` does nothing runs it as well. Payload is never touched.
+#![no_std]
+#![no_main]
+
+#[path = "../../src/abi.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the host's half of the contract is not used here")]
+mod abi;
+mod rings;
+
+use abi::{event, register, status};
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::panic::PanicInfo;
+use gro_core::{BUCKETS, Bucket, Config, Event, Linux618, Profile, State, stats::Counters};
+use rings::{Descriptor, Rings, read_register, wait, write_register};
+
+// One image a profile; the engine is compiled for this one.
+type Rules = Linux618;
+
+// What the image builder copies into the image header, found in the ELF file by name.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata.identity")]
+static GRO_PROGRAM_HASH: [u8; 32] = gro_core::program_hash::<Rules>();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata.identity")]
+static GRO_SOURCE_HASH: [u8; 32] = gro_core::source_hash();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata.identity")]
+static GRO_PROFILE: [u8; 32] = padded(Rules::NAME);
+
+/// All of the device's data: zero at the start, which is where the engine starts.
+struct Device {
+    state: State,
+    table: [Bucket; BUCKETS],
+    rings: Rings,
+}
+
+static mut DEVICE: Device =
+    Device { state: State::ZERO, table: [Bucket::EMPTY; BUCKETS], rings: Rings::ZERO };
+
+global_asm!(".section .text.start", ".globl _start", "_start:", "la sp, __stack_top", "j {run}", run = sym run);
+
+extern "C" fn run() -> ! {
+    // SAFETY: `run` is entered once, by `_start`, and nothing else names `DEVICE`.
+    let device = unsafe { &mut *(&raw mut DEVICE) };
+    announce(device);
+    if read_register(register::ABI) != abi::ABI {
+        write_register(register::STATUS, status::REFUSED);
+        loop {
+            wait();
+        }
+    }
+    let config = Config {
+        gro_max_size: read_register(register::GRO_MAX_SIZE),
+        gro_ipv4_max_size: read_register(register::GRO_IPV4_MAX_SIZE),
+        flush_timeout: read_register(register::FLUSH_TIMEOUT),
+    };
+    device.rings.start();
+    write_register(register::STATUS, status::READY);
+
+    let mut now = 0;
+    let mut rejected = 0;
+    loop {
+        let descriptor = device.rings.next_event();
+        device.rings.digest = device.state.digest.value();
+        match descriptor.kind() {
+            event::RX => device.receive(&descriptor, now, &config),
+            event::TIME => now = descriptor.jiffies(),
+            event::POLL_END => device.event(Event::PollEnd, now, &config),
+            event::TICK => device.event(Event::Tick, now, &config),
+            event::FLUSH => device.event(Event::Flush, now, &config),
+            _ => {
+                rejected += 1;
+                write_register(register::REJECTED, rejected);
+            }
+        }
+        device.rings.finish_event();
+    }
+}
+
+impl Device {
+    #[inline(always)]
+    fn receive(&mut self, descriptor: &Descriptor, now: u32, config: &Config) {
+        let Self { state, table, rings } = self;
+        let (frame, input) = descriptor.frame(now, config);
+        gro_core::receive::<Rules, _, _>(state, table, rings, frame, &input);
+    }
+
+    #[inline(never)]
+    fn event(&mut self, event: Event, now: u32, config: &Config) {
+        let Self { state, table, rings } = self;
+        gro_core::event::<Rules, _, _>(state, table, rings, event, (now, config));
+    }
+}
+
+/// Says which program runs here and where its counters are.
+fn announce(device: &Device) {
+    for (index, word) in GRO_PROGRAM_HASH.as_chunks::<4>().0.iter().enumerate() {
+        write_register(register::PROGRAM_HASH + 4 * index as u32, u32::from_le_bytes(*word));
+    }
+    write_register(register::STATE_ADDRESS, &raw const device.state as u32);
+}
+
+const fn padded(name: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let mut index = 0;
+    while index < name.len() {
+        bytes[index] = name.as_bytes()[index];
+        index += 1;
+    }
+    bytes
+}
+
+// The layout the host reads; what the engine keeps behind it is its own.
+const _: () = {
+    assert!(offset_of!(State, digest) == abi::state::DIGEST as usize);
+    assert!(offset_of!(State, poll_frames) == abi::state::POLL_FRAMES as usize);
+    assert!(offset_of!(State, frames) == abi::state::FRAMES as usize);
+    assert!(offset_of!(State, counters) == abi::state::COUNTERS as usize);
+    assert!(abi::state::COUNTERS as usize + size_of::<Counters>() == abi::state::SIZE as usize);
+};
+
+/// There is no panic in this image: if one were reachable, this undefined name would stop the linker.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn panic_is_reachable() -> !;
+    }
+    // SAFETY: the function does not exist, so no image with this call does.
+    unsafe { panic_is_reachable() }
+}

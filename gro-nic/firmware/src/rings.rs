@@ -1,0 +1,319 @@
+//! The device's end of the rings: events in, completions and scatter lists out.
+
+use core::ops::Range;
+use core::ptr::{read_volatile, with_exposed_provenance, with_exposed_provenance_mut, write_volatile};
+
+use gro_core::checksum::{at_parity, fold, halves};
+use gro_core::{Bypass, Config, Datapath, FlushReason, Input, Merged, Meta, Packet, STORAGE, Slot, Window};
+
+use crate::abi::{completion, event, memory, packet, register, scatter};
+
+/// Indices of both rings and the held packets' first and last buffers.
+pub(crate) struct Rings {
+    /// Events taken, and events known to be there.
+    taken: u32,
+    posted: u32,
+    rx_mask: u32,
+    /// Completions written, and entries known to be free.
+    written: u32,
+    room: u32,
+    completion_size: u32,
+    /// Decision digest before the event at hand.
+    pub(crate) digest: u64,
+    held: [Held; Slot::COUNT],
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    first: u16,
+    last: u16,
+    hash: u32,
+    vlan: u32,
+}
+
+/// An RX descriptor, copied out of the ring.
+#[derive(Clone, Copy)]
+pub(crate) struct Descriptor {
+    words: [u32; 4],
+}
+
+/// A frame that the device owns: its descriptor and the place of its header entry.
+pub(crate) struct Frame {
+    rx: Descriptor,
+    header: u32,
+}
+
+impl Rings {
+    pub(crate) const ZERO: Self = Self {
+        taken: 0,
+        posted: 0,
+        rx_mask: 0,
+        written: 0,
+        room: 0,
+        completion_size: 0,
+        digest: 0,
+        held: [Held { first: 0, last: 0, hash: 0, vlan: 0 }; Slot::COUNT],
+    };
+
+    /// Reads the ring sizes.
+    pub(crate) fn start(&mut self) {
+        self.rx_mask = read_register(register::RX_SIZE).wrapping_sub(1) & (packet::RX_MAX - 1);
+        let size = read_register(register::COMPLETION_SIZE).wrapping_sub(1) & (packet::COMPLETION_MAX - 1);
+        self.completion_size = size + 1;
+        self.room = self.completion_size;
+    }
+
+    /// The next event; waits for one.
+    #[inline(always)]
+    pub(crate) fn next_event(&mut self) -> Descriptor {
+        while self.taken == self.posted {
+            self.posted = read_register(register::RX_PRODUCER);
+            if self.taken == self.posted {
+                wait();
+            }
+        }
+        let at = packet::RX_RING + (self.taken & self.rx_mask) * packet::RX_STRIDE;
+        Descriptor { words: [read(at), read(at + 4), read(at + 8), read(at + 12)] }
+    }
+
+    /// Hands the event's descriptor back.
+    #[inline(always)]
+    pub(crate) fn finish_event(&mut self) {
+        self.taken = self.taken.wrapping_add(1);
+        write_register(register::RX_CONSUMER, self.taken);
+    }
+
+    /// Offset of a free completion entry; waits for one, whatever the engine is in the midst of.
+    #[inline(always)]
+    fn free_completion(&mut self) -> u32 {
+        while self.room == 0 {
+            let taken = read_register(register::COMPLETION_CONSUMER);
+            self.room = self.completion_size.wrapping_sub(self.written.wrapping_sub(taken));
+            if self.room == 0 {
+                wait();
+            }
+        }
+        packet::COMPLETION_RING + (self.written & (self.completion_size - 1)) * packet::COMPLETION_STRIDE
+    }
+
+    /// Writes the words that every completion has, and hands the entry to the host.
+    #[inline(always)]
+    fn complete(&mut self, at: u32, kind: u32, segs: u32, bytes: u32, meta: (u32, u32)) {
+        write(at + completion::KIND, kind);
+        write(at + completion::ID, self.written);
+        write(at + completion::SEGS, segs);
+        write(at + completion::BYTES, bytes);
+        write(at + completion::HASH, meta.0);
+        write(at + completion::VLAN, meta.1);
+        write(at + completion::DIGEST, self.digest as u32);
+        write(at + completion::DIGEST + 4, (self.digest >> 32) as u32);
+        self.written = self.written.wrapping_add(1);
+        self.room -= 1;
+        write_register(register::COMPLETION_PRODUCER, self.written);
+    }
+}
+
+impl Datapath for Rings {
+    type Frame = Frame;
+
+    /// The MAC summed the whole frame; what stands before `range` is taken off again.
+    #[inline(always)]
+    fn sum(&mut self, frame: &Frame, range: Range<u32>) -> Option<u16> {
+        // The engine asks for what follows a header it has seen; anything else would need payload.
+        if range.end != frame.rx.length() || range.start > packet::HEADER_BYTES || range.start < 2 {
+            return None;
+        }
+        // Words in memory order give the sum with its bytes swapped (RFC 1071), and 2^32 is 1 modulo 0xFFFF.
+        let mut sum = read(frame.header) >> 16;
+        let mut at = frame.header + 4;
+        let end = frame.header + packet::HEADER_START + range.start;
+        while at + 16 <= end {
+            for word in 0..4 {
+                sum = add_with_carry(sum, read(at + 4 * word));
+            }
+            at += 16;
+        }
+        while at + 4 <= end {
+            sum = add_with_carry(sum, read(at));
+            at += 4;
+        }
+        if at < end {
+            sum = add_with_carry(sum, read(at) & ((1 << (8 * (end - at))) - 1));
+        }
+        let before = fold(halves(sum)).swap_bytes();
+        let after = fold(frame.rx.sum() + (!before) as u32);
+        Some(at_parity(after, range.start % 2 != 0))
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
+        let buffer = frame.rx.buffer();
+        write_scatter(buffer, packet);
+        let buffer = buffer as u16;
+        let (hash, vlan) = frame.rx.meta();
+        self.held[slot.index()] = Held { first: buffer, last: buffer, hash, vlan };
+    }
+
+    #[inline(always)]
+    fn append(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
+        let buffer = frame.rx.buffer();
+        write_scatter(buffer, packet);
+        let held = &mut self.held[slot.index()];
+        write16(scatter_entry(held.last as u32) + scatter::NEXT, buffer as u16);
+        held.last = buffer as u16;
+    }
+
+    #[inline(never)]
+    fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
+        let held = self.held[slot.index()];
+        let buffer = held.first as u32;
+        let mut kind = completion::FRAME | completion::FLUSHED << 8 | (why as u32) << 16;
+        let at = self.free_completion();
+        let mut entries = 0;
+        if merged.segs > 1 {
+            kind += completion::MERGED - completion::FRAME;
+            entries = merged.segs;
+            let header = header_entry(buffer) + packet::HEADER_START;
+            for index in 0..4 {
+                let patch = merged.patch(index);
+                write16(header + patch.offset as u32, patch.value.swap_bytes());
+            }
+        }
+        write(at + completion::BUFFER, buffer | (merged.header_len as u32) << 16);
+        write(at + completion::GSO_SIZE, merged.gso_size as u32 | (merged.l4 as u32) << 16);
+        write(at + completion::SCATTER_FIRST, buffer | (merged.pseudo as u32) << 16);
+        write(at + completion::SCATTER_COUNT, entries);
+        write(at + completion::GSO_TYPE, merged.gso_type);
+        self.complete(at, kind, merged.segs, merged.len, (held.hash, held.vlan));
+    }
+
+    #[inline(never)]
+    fn pass(&mut self, frame: Frame, why: Bypass) {
+        let buffer = frame.rx.buffer();
+        let at = self.free_completion();
+        write(at + completion::BUFFER, buffer);
+        write(at + completion::GSO_SIZE, 0);
+        write(at + completion::SCATTER_FIRST, buffer);
+        write(at + completion::SCATTER_COUNT, 0);
+        write(at + completion::GSO_TYPE, 0);
+        let kind = completion::FRAME | (why as u32) << 16;
+        self.complete(at, kind, 1, frame.rx.length(), frame.rx.meta());
+    }
+}
+
+impl Descriptor {
+    pub(crate) fn kind(&self) -> u32 {
+        self.words[0] & 0xff
+    }
+
+    pub(crate) fn jiffies(&self) -> u32 {
+        self.words[2]
+    }
+
+    fn buffer(&self) -> u32 {
+        (self.words[0] >> 16) & (packet::BUFFERS - 1)
+    }
+
+    fn length(&self) -> u32 {
+        self.words[1] & 0xffff
+    }
+
+    fn sum(&self) -> u32 {
+        self.words[1] >> 16
+    }
+
+    /// RSS hash and VLAN tag.
+    fn meta(&self) -> (u32, u32) {
+        (self.words[2], self.words[3])
+    }
+
+    /// The frame of an RX event, and what the engine is told of it.
+    #[inline(always)]
+    pub(crate) fn frame<'a>(&self, now: u32, config: &'a Config) -> (Frame, Input<'a>) {
+        let header = header_entry(self.buffer());
+        let bytes = with_exposed_provenance::<[u8; STORAGE]>(
+            (memory::PACKET_BASE + header + packet::HEADER_START) as usize,
+        );
+        // SAFETY: the whole entry lies in packet memory (checked below), and the host does not touch it between
+        // posting the event and the completion of the frame.
+        let bytes = unsafe { &*bytes };
+        let (hash, vlan) = self.meta();
+        let verified = (self.words[0] >> 8) & event::VERIFIED != 0;
+        let meta = Meta { hash, vlan, verified };
+        let input = Input { window: Window::new(bytes, self.length()), meta, now, config };
+        (Frame { rx: *self, header }, input)
+    }
+}
+
+#[inline(always)]
+fn add_with_carry(a: u32, b: u32) -> u32 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u32
+}
+
+/// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
+#[inline(always)]
+fn write_scatter(buffer: u32, packet: &Packet) {
+    let at = scatter_entry(buffer);
+    write16(at + scatter::OFFSET, packet.payload as u16);
+    write(at + scatter::LENGTH, packet.payload_len);
+}
+
+#[inline(always)]
+fn header_entry(buffer: u32) -> u32 {
+    packet::HEADERS + (buffer & (packet::BUFFERS - 1)) * packet::HEADER_STRIDE
+}
+
+#[inline(always)]
+fn scatter_entry(buffer: u32) -> u32 {
+    packet::SCATTER + (buffer & (packet::BUFFERS - 1)) * packet::SCATTER_STRIDE
+}
+
+/// Waits until the host has rung a doorbell, or for no time at all.
+#[inline(always)]
+pub(crate) fn wait() {
+    // SAFETY: `wfi` changes nothing but the time.
+    unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) }
+}
+
+#[inline(always)]
+pub(crate) fn read_register(offset: u32) -> u32 {
+    // SAFETY: `offset` is a constant of `abi::register`, so this is a word of the register page.
+    unsafe { read_volatile(with_exposed_provenance((memory::MMIO_BASE + offset) as usize)) }
+}
+
+#[inline(always)]
+pub(crate) fn write_register(offset: u32, value: u32) {
+    // SAFETY: as above; the register page holds no Rust object.
+    unsafe { write_volatile(with_exposed_provenance_mut((memory::MMIO_BASE + offset) as usize), value) }
+}
+
+/// A word of packet memory.
+#[inline(always)]
+fn read(offset: u32) -> u32 {
+    // SAFETY: offsets come from masked indices and constants, multiples of 4 below `PACKET_SIZE` (checked below).
+    unsafe { read_volatile(with_exposed_provenance((memory::PACKET_BASE + offset) as usize)) }
+}
+
+#[inline(always)]
+fn write(offset: u32, value: u32) {
+    // SAFETY: as for `read`; no Rust object lives in a ring or in the scatter table.
+    unsafe { write_volatile(with_exposed_provenance_mut((memory::PACKET_BASE + offset) as usize), value) }
+}
+
+/// A half word of packet memory.
+#[inline(always)]
+fn write16(offset: u32, value: u16) {
+    // SAFETY: as for `write`, at an even offset. Header entries are written only when a packet leaves; no window of
+    // that frame exists by then.
+    unsafe { write_volatile(with_exposed_provenance_mut((memory::PACKET_BASE + offset) as usize), value) }
+}
+
+// Every offset computed above lies in packet memory, and rings do not reach into each other.
+const _: () = {
+    assert!(packet::RX_MAX * packet::RX_STRIDE <= packet::COMPLETION_RING);
+    assert!(packet::COMPLETION_RING + packet::COMPLETION_MAX * packet::COMPLETION_STRIDE <= packet::SCATTER);
+    assert!(packet::SCATTER + packet::BUFFERS * packet::SCATTER_STRIDE <= packet::HEADERS);
+    assert!(packet::HEADERS + packet::BUFFERS * packet::HEADER_STRIDE <= memory::PACKET_SIZE);
+    assert!(packet::HEADER_START as usize + STORAGE <= packet::HEADER_STRIDE as usize);
+};

@@ -1,0 +1,203 @@
+//! The contract between host and device: addresses, registers and byte layouts.
+//!
+//! This one file is compiled into the host library and into the firmware, so that the two cannot disagree. The
+//! prose and the byte tables are in `docs/nic-interface.md`; whoever changes a number here raises [`ABI`].
+//! Everything is little endian. Offsets and sizes are in bytes.
+
+/// Version of this contract; the image carries it, the driver writes it, the firmware refuses another one.
+pub const ABI: u32 = 1;
+
+/// Address map of the device.
+pub mod memory {
+    /// Instruction memory: code and constants. The program can read it but not write it.
+    pub const IMEM_BASE: u32 = 0x8000_0000;
+    /// Bytes of instruction memory.
+    pub const IMEM_SIZE: u32 = 32 * 1024;
+    /// Data memory: the engine's state and the stack.
+    pub const DMEM_BASE: u32 = 0x8001_0000;
+    /// Bytes of data memory.
+    pub const DMEM_SIZE: u32 = 32 * 1024;
+    /// Packet memory: rings, scatter table and header entries, reached by host and device.
+    pub const PACKET_BASE: u32 = 0x9000_0000;
+    /// Bytes of packet memory.
+    pub const PACKET_SIZE: u32 = 6 * 1024 * 1024;
+    /// Register page, whole words only.
+    pub const MMIO_BASE: u32 = 0x1000_0000;
+    /// Bytes of the register page.
+    pub const MMIO_SIZE: u32 = 0x1000;
+    /// First register that the device writes; those below are the host's and read-only to the device.
+    pub const MMIO_DEVICE: u32 = 0x800;
+}
+
+/// What lies where in packet memory, as offsets from [`memory::PACKET_BASE`].
+pub mod packet {
+    /// RX ring: events from host to device.
+    pub const RX_RING: u32 = 0;
+    /// Most events the RX ring can hold.
+    pub const RX_MAX: u32 = 4096;
+    /// Bytes of an RX descriptor.
+    pub const RX_STRIDE: u32 = 16;
+    /// Completion ring: packets from device to host.
+    pub const COMPLETION_RING: u32 = 0x1_0000;
+    /// Most completions the ring can hold.
+    pub const COMPLETION_MAX: u32 = 1024;
+    /// Bytes of a completion.
+    pub const COMPLETION_STRIDE: u32 = 64;
+    /// Scatter table: one entry for each buffer.
+    pub const SCATTER: u32 = 0x2_0000;
+    /// Bytes of a scatter entry.
+    pub const SCATTER_STRIDE: u32 = 8;
+    /// Header entries: one for each buffer.
+    pub const HEADERS: u32 = 0x10_0000;
+    /// Bytes from one header entry to the next.
+    pub const HEADER_STRIDE: u32 = 320;
+    /// Where the frame starts in its header entry: 2 mod 4, so that the IP header is word aligned.
+    pub const HEADER_START: u32 = 2;
+    /// Most bytes of a frame that the header entry holds.
+    pub const HEADER_BYTES: u32 = 256;
+    /// Buffers (and so header and scatter entries) of the device.
+    pub const BUFFERS: u32 = 16384;
+}
+
+/// Registers, as byte offsets in the register page.
+pub mod register {
+    /// Host: version of this contract.
+    pub const ABI: u32 = 0x000;
+    /// Host: entries of the RX ring, a power of two up to [`super::packet::RX_MAX`].
+    pub const RX_SIZE: u32 = 0x004;
+    /// Host: entries of the completion ring, a power of two up to [`super::packet::COMPLETION_MAX`].
+    pub const COMPLETION_SIZE: u32 = 0x008;
+    /// Host: `gro_max_size` in bytes.
+    pub const GRO_MAX_SIZE: u32 = 0x010;
+    /// Host: `gro_ipv4_max_size` in bytes.
+    pub const GRO_IPV4_MAX_SIZE: u32 = 0x014;
+    /// Host: `gro_flush_timeout` in nanoseconds.
+    pub const FLUSH_TIMEOUT: u32 = 0x018;
+    /// Host, doorbell: events posted so far, modulo 2^32.
+    pub const RX_PRODUCER: u32 = 0x040;
+    /// Host, doorbell: completions taken so far, modulo 2^32.
+    pub const COMPLETION_CONSUMER: u32 = 0x044;
+
+    /// Device: [`super::status`].
+    pub const STATUS: u32 = 0x800;
+    /// Device: address of the engine's state in data memory.
+    pub const STATE_ADDRESS: u32 = 0x804;
+    /// Device: events of an unknown kind, which were skipped.
+    pub const REJECTED: u32 = 0x808;
+    /// Device: program hash compiled into the firmware, eight words in byte order.
+    pub const PROGRAM_HASH: u32 = 0x820;
+    /// Device: events taken so far, modulo 2^32.
+    pub const RX_CONSUMER: u32 = 0x840;
+    /// Device: completions written so far, modulo 2^32.
+    pub const COMPLETION_PRODUCER: u32 = 0x844;
+}
+
+/// Values of [`register::STATUS`].
+pub mod status {
+    /// The firmware takes events.
+    pub const READY: u32 = 1;
+    /// The host speaks another version of this contract.
+    pub const REFUSED: u32 = 2;
+}
+
+/// RX descriptor: what happened, in the order in which it happened.
+pub mod event {
+    /// u8: what kind of event.
+    pub const KIND: u32 = 0;
+    /// u8: [`VERIFIED`] or 0.
+    pub const FLAGS: u32 = 1;
+    /// u16: buffer, header entry and scatter entry of the frame.
+    pub const BUFFER: u32 = 2;
+    /// u16: bytes of the frame.
+    pub const LENGTH: u32 = 4;
+    /// u16: ones'-complement sum of the whole frame as big-endian words, folded, not inverted.
+    pub const SUM: u32 = 6;
+    /// u32: RSS hash, or the jiffies of [`TIME`].
+    pub const HASH: u32 = 8;
+    /// u32: VLAN tag taken off, TPID in the high half, 0 for none.
+    pub const VLAN: u32 = 12;
+
+    /// Kind: a frame arrived.
+    pub const RX: u32 = 1;
+    /// Kind: the clock stands at the jiffies given.
+    pub const TIME: u32 = 2;
+    /// Kind: a poll ended.
+    pub const POLL_END: u32 = 3;
+    /// Kind: the flush timer fired.
+    pub const TICK: u32 = 4;
+    /// Kind: deliver everything.
+    pub const FLUSH: u32 = 5;
+
+    /// Flag: somebody vouched for the TCP checksum.
+    pub const VERIFIED: u32 = 1;
+}
+
+/// Completion: one packet that leaves.
+pub mod completion {
+    /// u8: [`FRAME`] or [`MERGED`].
+    pub const KIND: u32 = 0;
+    /// u8: [`FLUSHED`] or 0.
+    pub const FLAGS: u32 = 1;
+    /// u8: number of the flush reason or, without [`FLUSHED`], of the bypass reason.
+    pub const REASON: u32 = 2;
+    /// u32: aggregate id, the number of this completion since the start.
+    pub const ID: u32 = 4;
+    /// u16: buffer whose header entry holds the header.
+    pub const BUFFER: u32 = 8;
+    /// u16: bytes of all headers; 0 for a frame that was not held.
+    pub const HEADER_LENGTH: u32 = 10;
+    /// u32: segments.
+    pub const SEGS: u32 = 12;
+    /// u16: payload bytes of every segment but the last; 0 for a frame.
+    pub const GSO_SIZE: u32 = 16;
+    /// u16: offset of the TCP header; 0 for a frame that was not held.
+    pub const L4: u32 = 18;
+    /// u32: bytes of the whole packet.
+    pub const BYTES: u32 = 20;
+    /// u32: VLAN tag of the first frame.
+    pub const VLAN: u32 = 24;
+    /// u32: RSS hash of the first frame.
+    pub const HASH: u32 = 28;
+    /// u16: first buffer of the scatter list.
+    pub const SCATTER_FIRST: u32 = 32;
+    /// u16: sum of the pseudo-header with the merged length.
+    pub const PSEUDO: u32 = 34;
+    /// u32: entries of the scatter list; 0 for a frame.
+    pub const SCATTER_COUNT: u32 = 36;
+    /// u64: decision digest before the event that this completion is of.
+    pub const DIGEST: u32 = 40;
+    /// u32: GSO type with the kernel's bits (`SKB_GSO_TCPV4` and so on); 0 for a frame.
+    pub const GSO_TYPE: u32 = 48;
+
+    /// Kind: a frame as it came; its buffer is the host's again.
+    pub const FRAME: u32 = 1;
+    /// Kind: a merged packet; the buffers of its scatter list are the host's again.
+    pub const MERGED: u32 = 2;
+    /// Flag: the packet was held, the reason is a flush reason.
+    pub const FLUSHED: u32 = 1;
+}
+
+/// Scatter entry of a buffer: where the payload lies in it, and which buffer comes next in the packet.
+pub mod scatter {
+    /// u16: next buffer; of no meaning in the last entry.
+    pub const NEXT: u32 = 0;
+    /// u16: offset of the payload in the frame.
+    pub const OFFSET: u32 = 2;
+    /// u32: bytes of payload.
+    pub const LENGTH: u32 = 4;
+}
+
+/// The engine's state in data memory, at [`register::STATE_ADDRESS`].
+pub mod state {
+    /// u64: decision digest.
+    pub const DIGEST: u32 = 0;
+    /// u32: frames since the last end of a poll.
+    pub const POLL_FRAMES: u32 = 8;
+    /// u32: frames so far.
+    pub const FRAMES: u32 = 12;
+    /// u64 each: wire packets, wire bytes, packets, merged packets, merged segments, 32 by flush reason, 16 by
+    /// bypass reason.
+    pub const COUNTERS: u32 = 16;
+    /// Bytes of what is described here; the engine keeps more behind it.
+    pub const SIZE: u32 = COUNTERS + 8 * (5 + 32 + 16);
+}

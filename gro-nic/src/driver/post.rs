@@ -1,0 +1,150 @@
+//! Events on their way into the RX ring.
+
+use bytes::Bytes;
+use gro_core::{Bypass, Meta};
+
+use super::{Delivered, Nic, Owned, Reason};
+use crate::abi::{event, packet, register};
+
+/// Longest frame that a descriptor can describe.
+const FRAME_MAX: usize = 65_535;
+
+/// What the host wants to tell the device.
+#[derive(Debug)]
+pub(super) enum Event {
+    Frame(Owned),
+    Time(u32),
+    PollEnd,
+    Tick,
+    Flush,
+}
+
+impl Nic {
+    /// A frame arrived: an Ethernet frame without FCS, its outer VLAN tag in `meta` if the MAC took it off.
+    pub fn post(&mut self, frame: Bytes, meta: Meta) {
+        let number = self.frames;
+        self.frames = self.frames.wrapping_add(1);
+        self.pending.push_back(Event::Frame(Owned { frame, number, meta }));
+    }
+
+    /// The clock stands at `jiffies` from now on; 0 before the first call.
+    pub fn time(&mut self, jiffies: u32) {
+        self.pending.push_back(Event::Time(jiffies));
+    }
+
+    /// A poll ended.
+    pub fn poll_end(&mut self) {
+        self.pending.push_back(Event::PollEnd);
+    }
+
+    /// The flush timer fired.
+    pub fn tick(&mut self) {
+        self.pending.push_back(Event::Tick);
+    }
+
+    /// Deliver everything that is held.
+    pub fn flush(&mut self) {
+        self.pending.push_back(Event::Flush);
+    }
+
+    /// Moves events into the RX ring while it has room, a buffer is free, and nothing oversized stands in front.
+    /// Whether any moved.
+    pub(super) fn feed(&mut self) -> bool {
+        let before = self.posted;
+        let taken = self.machine.bus().register(register::RX_CONSUMER);
+        while self.posted.wrapping_sub(taken) < self.config.rx_entries {
+            let Some(event) = self.pending.pop_front() else { break };
+            if let Err(event) = self.describe(event) {
+                self.pending.push_front(event);
+                break;
+            }
+            self.posted = self.posted.wrapping_add(1);
+        }
+        let posted = self.posted;
+        self.machine.bus_mut().set_register(register::RX_PRODUCER, posted);
+        posted != before
+    }
+
+    /// The frame in front that has no descriptor, once everything before it has left the device's rings.
+    pub(super) fn take_oversized(&mut self) -> Option<Delivered> {
+        let next = self.pending.pop_front();
+        match next {
+            Some(Event::Frame(owned)) if owned.frame.len() > FRAME_MAX => {
+                self.oversized += 1;
+                Some(untouched(owned, Reason::Bypass(Bypass::TooLong)))
+            }
+            Some(other) => {
+                self.pending.push_front(other);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Writes the next descriptor, or gives the event back if the device cannot have it now.
+    fn describe(&mut self, event: Event) -> Result<(), Event> {
+        let words = match event {
+            Event::Frame(owned) => {
+                if owned.frame.len() > FRAME_MAX {
+                    return Err(Event::Frame(owned));
+                }
+                let Some(buffer) = self.free.pop() else {
+                    return Err(Event::Frame(owned));
+                };
+                self.write_header(buffer, &owned.frame);
+                let flags = if owned.meta.verified { event::VERIFIED } else { 0 };
+                let sum = gro_core::user::sum(&owned.frame);
+                let words = [
+                    event::RX | flags << 8 | u32::from(buffer) << 16,
+                    owned.frame.len() as u32 | u32::from(sum) << 16,
+                    owned.meta.hash,
+                    owned.meta.vlan,
+                ];
+                if let Some(place) = self.owned.get_mut(usize::from(buffer)) {
+                    *place = Some(owned);
+                }
+                words
+            }
+            Event::Time(jiffies) => [event::TIME, 0, jiffies, 0],
+            Event::PollEnd => [event::POLL_END, 0, 0, 0],
+            Event::Tick => [event::TICK, 0, 0, 0],
+            Event::Flush => [event::FLUSH, 0, 0, 0],
+        };
+        let index = self.posted & (self.config.rx_entries - 1);
+        let start = (packet::RX_RING + index * packet::RX_STRIDE) as usize;
+        let ring = &mut self.machine.bus_mut().packet_mut()[start..start + packet::RX_STRIDE as usize];
+        for (place, word) in ring.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        Ok(())
+    }
+
+    /// Puts the frame's first bytes into the buffer's header entry. What lies behind them there is left as it was.
+    fn write_header(&mut self, buffer: u16, frame: &[u8]) {
+        let length = frame.len().min(packet::HEADER_BYTES as usize);
+        let start = header_start(buffer);
+        self.machine.bus_mut().packet_mut()[start..start + length].copy_from_slice(&frame[..length]);
+    }
+}
+
+/// Offset in packet memory of the frame in a buffer's header entry.
+pub(super) fn header_start(buffer: u16) -> usize {
+    (packet::HEADERS + u32::from(buffer) * packet::HEADER_STRIDE + packet::HEADER_START) as usize
+}
+
+/// A frame that leaves as it came.
+pub(super) fn untouched(owned: Owned, why: Reason) -> Delivered {
+    Delivered {
+        header: owned.frame,
+        segments: Vec::new(),
+        gso_size: 0,
+        segs: 1,
+        gso_type: 0,
+        first: owned.number,
+        last: owned.number,
+        meta: owned.meta,
+        why,
+        l4: 0,
+        pseudo: 0,
+    }
+}

@@ -1,0 +1,65 @@
+//! The simulated NIC: one rv32imc core with its memories.
+//!
+//! Instructions are decoded once, when the image is loaded, and then interpreted. The machine counts retired
+//! instructions exactly and cycles by a timing model after the CV32E40P manual (see `timing`). Nothing the program
+//! does can harm the host: an access outside its memories, a misaligned one, an illegal instruction or an endless
+//! loop stops the machine with a [`Trap`] that names the place.
+
+mod bus;
+mod cpu;
+mod decode;
+mod timing;
+
+pub use bus::Bus;
+pub use cpu::{Fault, Trap};
+
+use crate::image::Image;
+use cpu::Cpu;
+
+/// A core with its program and memories.
+#[derive(Debug)]
+pub struct Machine {
+    cpu: Cpu,
+    bus: Bus,
+}
+
+impl Machine {
+    /// A machine with `image` loaded, about to execute its entry; memories are zero where the image says nothing.
+    pub fn new(image: &Image) -> Self {
+        let bus = Bus::new(image);
+        let cpu = Cpu::new(bus.imem(), image.entry, image.memory.stack_top);
+        Self { cpu, bus }
+    }
+
+    /// Runs until the program waits for the host (`wfi`); the next call goes on behind it.
+    ///
+    /// # Errors
+    /// The program broke a rule, or retired `limit` instructions without waiting. After that the machine's state
+    /// is that of the moment before the instruction named in the trap.
+    pub fn run(&mut self, limit: u64) -> Result<(), Trap> {
+        self.cpu.run(&mut self.bus, limit)
+    }
+
+    /// Memories and registers as the host sees them.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Memories and registers as the host sees them, to be written.
+    pub fn bus_mut(&mut self) -> &mut Bus {
+        &mut self.bus
+    }
+
+    /// Instructions retired since the start.
+    pub fn instructions(&self) -> u64 {
+        self.cpu.retired()
+    }
+
+    /// Cycles since the start by the timing model, wait states included, time spent waiting in `wfi` not.
+    pub fn cycles(&self) -> u64 {
+        self.cpu.cycles() + self.bus.wait_cycles()
+    }
+}
+
+#[cfg(test)]
+mod tests;

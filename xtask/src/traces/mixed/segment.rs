@@ -1,0 +1,167 @@
+//! One TCP segment in its frame: headers as etherparse has them, right by default, and edits that break them.
+
+use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader};
+
+/// A frame to be: change fields freely, [`Segment::bytes`] makes lengths and checksums fit.
+#[derive(Clone)]
+pub(super) struct Segment {
+    pub(super) ethernet: Ethernet2Header,
+    /// The identifier of an 802.1Q tag in front of the type.
+    pub(super) vlan: Option<u16>,
+    pub(super) ip: Ip,
+    pub(super) tcp: TcpHeader,
+    pub(super) payload: Vec<u8>,
+    /// Damage done to the finished frame, in order.
+    pub(super) edits: Vec<Edit>,
+}
+
+/// The network header.
+#[derive(Clone)]
+pub(super) enum Ip {
+    V4(Ipv4Header),
+    /// The fixed header and the extension headers (kind, bytes from the length field on, without the next header).
+    V6(Ipv6Header, Vec<(IpNumber, Vec<u8>)>),
+}
+
+/// Damage to a finished frame.
+pub(super) type Edit = fn(&mut Vec<u8>, &Layout);
+
+/// Where the headers of a finished frame start.
+pub(super) struct Layout {
+    pub(super) ip: usize,
+    pub(super) tcp: usize,
+    pub(super) v6: bool,
+}
+
+impl Segment {
+    /// The IPv4 header. Only for recipes that run for IPv4 alone.
+    pub(super) fn v4(&mut self) -> &mut Ipv4Header {
+        match &mut self.ip {
+            Ip::V4(header) => header,
+            Ip::V6(..) => unreachable!("a recipe for IPv4 only runs with IPv4"),
+        }
+    }
+
+    /// The IPv6 header. Only for recipes that run for IPv6 alone.
+    pub(super) fn v6(&mut self) -> &mut Ipv6Header {
+        match &mut self.ip {
+            Ip::V6(header, _) => header,
+            Ip::V4(_) => unreachable!("a recipe for IPv6 only runs with IPv6"),
+        }
+    }
+
+    /// Puts an extension header of `8 + body` bytes, filled by `body` from its third byte on, behind those there are.
+    pub(super) fn extend(&mut self, kind: IpNumber, body: &[u8]) {
+        let Ip::V6(_, extensions) = &mut self.ip else { unreachable!("extension headers are IPv6") };
+        let units = (body.len() + 2).div_ceil(8);
+        let mut bytes = vec![(units - 1) as u8];
+        bytes.extend_from_slice(body);
+        bytes.resize(units * 8 - 1, 0);
+        extensions.push((kind, bytes));
+    }
+
+    pub(super) fn damage(&mut self, edit: Edit) {
+        self.edits.push(edit);
+    }
+
+    /// Chooses the first two payload bytes so that the TCP checksum comes out as 0x0000.
+    pub(super) fn zero_checksum(&mut self) {
+        self.payload[..2].fill(0);
+        let sum = self.checksum();
+        self.payload[..2].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// The frame, without FCS.
+    pub(super) fn bytes(mut self) -> Vec<u8> {
+        self.tcp.checksum = self.checksum();
+        let mut frame = Vec::new();
+        frame.extend_from_slice(&self.ethernet.destination);
+        frame.extend_from_slice(&self.ethernet.source);
+        if let Some(identifier) = self.vlan {
+            frame.extend_from_slice(&[0x81, 0x00]);
+            frame.extend_from_slice(&identifier.to_be_bytes());
+        }
+        let transport = self.tcp.header_len() + self.payload.len();
+        let ip = frame.len() + 2;
+        let v6 = match self.ip {
+            Ip::V4(mut header) => {
+                frame.extend_from_slice(&EtherType::IPV4.0.to_be_bytes());
+                header.total_len = (header.header_len() + transport) as u16;
+                header.header_checksum = header.calc_header_checksum();
+                frame.extend_from_slice(&header.to_bytes());
+                false
+            }
+            Ip::V6(mut header, extensions) => {
+                frame.extend_from_slice(&EtherType::IPV6.0.to_be_bytes());
+                let kinds: Vec<IpNumber> =
+                    extensions.iter().map(|(kind, _)| *kind).chain([header.next_header]).collect();
+                let length = extensions.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>() + transport;
+                header.payload_length = length as u16;
+                header.next_header = kinds[0];
+                frame.extend_from_slice(&header.to_bytes());
+                for ((_, bytes), next) in extensions.iter().zip(&kinds[1..]) {
+                    frame.push(next.0);
+                    frame.extend_from_slice(bytes);
+                }
+                true
+            }
+        };
+        let layout = Layout { ip, tcp: frame.len(), v6 };
+        frame.extend_from_slice(&self.tcp.to_bytes());
+        frame.extend_from_slice(&self.payload);
+        for edit in self.edits {
+            edit(&mut frame, &layout);
+        }
+        frame
+    }
+
+    fn checksum(&self) -> u16 {
+        let sum = match &self.ip {
+            Ip::V4(header) => {
+                self.tcp.calc_checksum_ipv4_raw(header.source, header.destination, &self.payload).ok()
+            }
+            Ip::V6(header, _) => {
+                self.tcp.calc_checksum_ipv6_raw(header.source, header.destination, &self.payload).ok()
+            }
+        };
+        sum.expect("payloads are a few kilobytes")
+    }
+}
+
+/// Adds `change` to the IP length field; an IPv4 header checksum stays right.
+pub(super) fn change_length(frame: &mut [u8], layout: &Layout, change: i16) {
+    let at = layout.ip + if layout.v6 { 4 } else { 2 };
+    let length = u16::from_be_bytes([frame[at], frame[at + 1]]).wrapping_add_signed(change);
+    frame[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    repair_ipv4(frame, layout);
+}
+
+/// Makes the IPv4 header checksum fit the header again.
+pub(super) fn repair_ipv4(frame: &mut [u8], layout: &Layout) {
+    if layout.v6 {
+        return;
+    }
+    let header = &mut frame[layout.ip..layout.ip + 20];
+    header[10..12].fill(0);
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+/// Changes a 16-bit word of the TCP header by `change` (xor) and its checksum by the opposite, so that it verifies.
+pub(super) fn change_word(frame: &mut [u8], layout: &Layout, offset: usize, change: u16) {
+    let at = layout.tcp + offset;
+    let old = u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let new = old ^ change;
+    frame[at..at + 2].copy_from_slice(&new.to_be_bytes());
+    let at = layout.tcp + 16;
+    let field = u16::from_be_bytes([frame[at], frame[at + 1]]);
+    // RFC 1624: HC' = ~(~HC + ~m + m').
+    let mut sum = u32::from(!field) + u32::from(!old) + u32::from(new);
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[at..at + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}

@@ -1,0 +1,177 @@
+//! `cargo xtask traces`: records and builds the traces that ship with the project.
+//!
+//! `tcp4-bulk` and `tcp6-bulk` come from the kernel's own TCP between two network namespaces ([`record`]); every
+//! recording differs from the last. `tcp-mixed` is built ([`mixed`]) and depends on the seed alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use gro_bench::trace::{Entry, HashRule, PollRule};
+
+#[cfg(target_os = "linux")]
+mod flows;
+#[cfg(target_os = "linux")]
+mod forward;
+mod mixed;
+#[cfg(target_os = "linux")]
+mod namespace;
+mod pack;
+#[cfg(target_os = "linux")]
+mod record;
+
+use mixed::{Built, Mixed};
+
+/// What to make, and where.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Make only these traces.
+    #[arg(value_parser = [TCP4, TCP6, MIXED, LONG_CHAIN])]
+    names: Vec<String>,
+    /// The folder of traces.
+    #[arg(long, default_value = "traces")]
+    out: PathBuf,
+    /// Seed of loss, reordering and built frames.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The tc program that loses frames, as built by `cargo xtask images`.
+    #[arg(long, default_value = "gro-ebpf/image/loss.o")]
+    loss_object: PathBuf,
+}
+
+const TCP4: &str = "tcp4-bulk";
+const TCP6: &str = "tcp6-bulk";
+const MIXED: &str = "tcp-mixed";
+const LONG_CHAIN: &str = "tcp6-long-chain";
+
+/// Where the traces live on which the engine and the kernel are known to differ.
+const DIVERGENCES: &str = "divergences";
+
+/// The most that the folder may take: it is part of every clone.
+const FOLDER_MAX: u64 = 8 << 20;
+
+/// Frames that a recorded and a built trace must have.
+const RECORDED_MIN: usize = 20_000;
+const BUILT_MIN: usize = 5_000;
+
+/// Makes the traces that `args` asks for and writes them with their manifest. Recording needs root.
+///
+/// # Errors
+/// Missing rights or tools, a recording without loss or retransmission, or a folder that grows too large.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
+    let mut entries = Vec::new();
+    for (name, v6) in [(TCP4, false), (TCP6, true)] {
+        if wanted(name) {
+            entries.push(bulk(args, name, v6)?);
+        }
+    }
+    if wanted(MIXED) {
+        let built = mixed::build(args.seed)?;
+        ensure!(built.frames.len() >= BUILT_MIN, "{MIXED} has only {} frames", built.frames.len());
+        let shows = "every rule of TCP coalescing as a named case, built frame by frame";
+        entries.push(store(&args.out, MIXED, shows, built)?);
+    }
+    if wanted(LONG_CHAIN) {
+        let built = mixed::build_long_chain(args.seed)?;
+        let folder = args.out.join(DIVERGENCES);
+        let shows =
+            "headers beyond the engine's window of 256 bytes: the kernel merges, the engine lets pass";
+        let entry = store(&folder, LONG_CHAIN, shows, built)?;
+        pack::update_manifest(&folder, vec![entry])?;
+    }
+    pack::update_manifest(&args.out, entries)?;
+    let size = pack::folder_size(&args.out)?;
+    ensure!(size <= FOLDER_MAX, "{} has {size} bytes, more than {FOLDER_MAX}", args.out.display());
+    println!("{}: {size} bytes", args.out.display());
+    Ok(())
+}
+
+/// Stores a built trace; flows share bucket 0, as on a device that sets no hash.
+fn store(folder: &Path, name: &str, shows: &str, built: Mixed) -> Result<Entry> {
+    let mut entry = entry(&format!("{name}.pcapng.zst"), shows, HashRule::Zero);
+    let stored = pack::write(folder, &built.frames, shows, &mut entry)?;
+    println!("{name}: {} frames, {} cases, {stored} bytes stored", built.frames.len(), built.cases.len());
+    entry.cases = built.cases;
+    Ok(entry)
+}
+
+/// Records and stores a bulk trace.
+#[cfg(target_os = "linux")]
+fn bulk(args: &Args, name: &str, v6: bool) -> Result<Entry> {
+    interrupt::watch();
+    let recording = record::record(v6, args.seed, &args.loss_object, &interrupt::STOP)?;
+    let frames: Vec<Built> = recording
+        .frames
+        .into_iter()
+        .map(|(time_ns, bytes)| Built { time_ns, bytes, comment: None })
+        .collect();
+    let counts = pack::count(&frames)?;
+    println!(
+        "{name}: {} frames, {} flows, {} with data, {} retransmitted, {} dropped, {} held back, {} arrive behind",
+        counts.frames,
+        counts.flows,
+        counts.data,
+        recording.retransmitted,
+        recording.dropped,
+        recording.delayed,
+        counts.behind
+    );
+    ensure!(counts.frames >= RECORDED_MIN, "{name} has fewer than {RECORDED_MIN} frames");
+    ensure!(counts.flows >= 4, "{name} has {} flows", counts.flows);
+    let lively =
+        recording.retransmitted > 0 && recording.dropped > 0 && recording.delayed > 0 && counts.behind > 0;
+    ensure!(lively, "{name} shows no loss, retransmission or reordering");
+    let shows = format!(
+        "kernel TCP over IPv{}, {} connections at once, both directions, with loss, retransmission and reordering",
+        if v6 { 6 } else { 4 },
+        counts.flows
+    );
+    let comment = "both directions of a lossy, reordering wire between two hosts, each frame when it is put on its \
+                   receiver's wire; senders without checksum, TSO and GSO offload, receivers without GRO";
+    let mut entry = entry(&format!("{name}.pcapng.zst"), &shows, HashRule::Toeplitz);
+    let stored = pack::write(&args.out, &frames, comment, &mut entry)?;
+    println!("{name}: {stored} bytes stored");
+    Ok(entry)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bulk(_: &Args, name: &str, _: bool) -> Result<Entry> {
+    anyhow::bail!("{name} is recorded from Linux's TCP: record on Linux, or name the traces to build")
+}
+
+fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
+    Entry {
+        file: file.to_owned(),
+        sha256: String::new(),
+        shows: shows.to_owned(),
+        hash,
+        poll: PollRule::default(),
+        profile: "linux-6.18".to_owned(),
+        frames: 0,
+        expect: BTreeMap::new(),
+        cases: Vec::new(),
+    }
+}
+
+/// ^C ends a recording through its error path, so that its namespaces are deleted.
+#[cfg(target_os = "linux")]
+mod interrupt {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Set by SIGINT, SIGTERM and SIGHUP once [`watch`] was called.
+    pub(super) static STOP: AtomicBool = AtomicBool::new(false);
+
+    /// Catches the signals that end a program politely.
+    pub(super) fn watch() {
+        let handler = stop as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
+            unsafe { libc::signal(signal, handler) };
+        }
+    }
+
+    extern "C" fn stop(_: libc::c_int) {
+        STOP.store(true, Ordering::Relaxed);
+    }
+}
