@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, BackendError, EngineConfig, Mutant};
 use crate::report::{Report, Run, SCHEMA, Side};
-use crate::trace::{Trace, TraceError};
+use crate::trace::{Manifest, Trace, TraceError};
 use crate::{Outcome, compare, hex};
 use gro_core::Config;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,8 @@ pub fn verify(
     let mut runs = Vec::new();
     for path in &options.traces {
         let trace = Trace::open(path)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let expect = Manifest::beside(path)?.and_then(|manifest| Some(manifest.entry(&file)?.expect.clone()));
         for &&(name, config) in &configs {
             let engine = EngineConfig { config, mutant: options.mutant };
             let mut outcomes = Vec::new();
@@ -47,7 +49,10 @@ pub fn verify(
                 outcomes.push((backend.name(), backend.run(&trace, &engine)));
                 done += 1;
             }
-            runs.push(row(&trace, name, &outcomes));
+            // A mutant is meant to differ from its peers, not from the past.
+            let expected =
+                expect.as_ref().and_then(|expect| expect.get(name)).filter(|_| options.mutant.is_none());
+            runs.push(row(&trace, name, &outcomes, expected.map(|expect| expect.output_digest.as_str())));
         }
     }
     progress(total, total, "");
@@ -59,6 +64,7 @@ fn row(
     trace: &Trace,
     config: &'static str,
     outcomes: &[(&'static str, Result<Outcome, BackendError>)],
+    expected: Option<&str>,
 ) -> Run {
     let ran: Vec<(&str, &Outcome)> =
         outcomes.iter().filter_map(|(name, outcome)| Some((*name, outcome.as_ref().ok()?))).collect();
@@ -70,7 +76,16 @@ fn row(
     let words = match &difference {
         Some(difference) => Some(difference.words.clone()),
         None if digests.len() > 1 => Some("the packets are equal, the decision digests are not".into()),
-        None => None,
+        None => reference.zip(expected).and_then(|((_, outcome), expected)| {
+            let digest = hex(&outcome.output_digest());
+            (digest != expected).then(|| {
+                format!(
+                    "all agree on {}, where the trace's manifest expects {}",
+                    &digest[..16],
+                    &expected[..expected.len().min(16)]
+                )
+            })
+        }),
     };
     let failed = outcomes.iter().any(|(_, outcome)| matches!(outcome, Err(BackendError::Failed(_))));
     Run {

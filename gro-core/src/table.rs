@@ -133,7 +133,7 @@ impl List {
         let order = self.order ^ IDENTITY;
         let way_word = way as u32 & WAY as u32;
         // The nibble that holds `way` becomes zero; the lowest borrow marks it.
-        let other = order ^ way_word * ONES;
+        let other = order ^ (way_word * ONES);
         let marks = other.wrapping_sub(ONES) & !other & (ONES << 3);
         let below = ((marks & marks.wrapping_neg()) >> 3).wrapping_sub(1);
         self.order = (order & below | order >> 4 & !below & !(0xf << 28) | way_word << 28) ^ IDENTITY;

@@ -65,6 +65,22 @@ impl Program {
         Ok(Self { ebpf, records })
     }
 
+    /// The deepest stack of the program, all frames of a call chain together, in the verifier's words (`280+168`).
+    ///
+    /// The kernel gives its verifier's statistics with an error only. So the program is loaded once more with no file descriptor
+    /// left: it is verified, and then there is no number to return it under.
+    pub fn stack_depth(object: &Object<'_>) -> Result<String, LoadError> {
+        let mut ebpf = load(object)?;
+        let program = classifier(&mut ebpf, "gro")?;
+        let refused = without_descriptors(|| program.load());
+        let Some(Err(error)) = refused else { return Err(LoadError::Missing("limit of file descriptors")) };
+        let text = describe(&error);
+        let after = text.split_once("stack depth ").ok_or_else(|| LoadError::Refused(text.clone()))?.1;
+        // The last number is that of a frame that was never entered.
+        let depth = after.split_whitespace().next().unwrap_or_default().trim_end_matches("+0");
+        Ok(depth.to_owned())
+    }
+
     /// What the kernel says of it.
     pub fn loaded(&mut self) -> Result<Loaded, LoadError> {
         let program = classifier(&mut self.ebpf, "gro")?;
@@ -150,6 +166,26 @@ pub(crate) fn classifier<'a>(
 ) -> Result<&'a mut SchedClassifier, LoadError> {
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing("such a program"))?;
     program.try_into().map_err(|_| LoadError::Missing("classifier of that name"))
+}
+
+/// Runs `work` while this process cannot get another file descriptor. `None` when the limit cannot be set.
+fn without_descriptors<T>(work: impl FnOnce() -> T) -> Option<T> {
+    use std::os::fd::AsRawFd as _;
+    let lowest_free = std::fs::File::open("/dev/null").ok()?.as_raw_fd();
+    // SAFETY: `old` and `new` are plain structures of the size the calls expect.
+    unsafe {
+        let mut old: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut old) != 0 {
+            return None;
+        }
+        let new = libc::rlimit { rlim_cur: lowest_free as libc::rlim_t, rlim_max: old.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const new) != 0 {
+            return None;
+        }
+        let result = work();
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const old);
+        Some(result)
+    }
 }
 
 fn describe_load(error: &aya::EbpfError) -> LoadError {

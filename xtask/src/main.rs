@@ -1,19 +1,33 @@
 //! Tasks of the project that cargo itself does not have: `cargo xtask <TASK>`.
+#![forbid(unsafe_op_in_unsafe_fn)]
 
 use clap::Parser;
 
+mod check;
+mod digests;
+mod images;
+mod toolchain;
 mod traces;
 
 /// Builds device images, records traces, runs every check.
 #[derive(Parser, Debug)]
 #[command(name = "xtask")]
 enum Task {
+    /// Installs what is missing, builds the images and runs every test.
+    Test,
+    /// Builds the device images and their manifest.
+    Images(images::Args),
     /// Records and builds the traces that ship with the project.
     Traces(traces::Args),
+    /// Writes the expected digests into the traces' manifest, once all backends agree.
+    Digests,
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Test => check::test(),
+        Task::Images(args) => images::run(&args),
         Task::Traces(args) => traces::run(&args),
+        Task::Digests => digests::run(),
     }
 }

@@ -28,7 +28,7 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Lets a frame pass or drops it.
 #[classifier]
-pub fn loss(_frame: TcContext) -> i32 {
+fn loss(_frame: TcContext) -> i32 {
     let (Some(state), Some(seen), Some(dropped)) =
         (COUNTERS.get_ptr_mut(0), COUNTERS.get_ptr_mut(1), COUNTERS.get_ptr_mut(2))
     else {

@@ -1,0 +1,246 @@
+//! `cargo xtask images`: builds what runs on devices, and the manifest that binds it to the sources.
+
+use crate::toolchain::{Target, Toolchain, Versions};
+use anyhow::{Context as _, Result, bail, ensure};
+use gro_bench::hex;
+use gro_core::{Linux618, Profile as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What to do.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Build in two other folders, compare both with each other and with the committed images, and write nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+/// `images.json`: what the committed images are.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Manifest {
+    schema: u32,
+    profile: String,
+    program_hash: String,
+    source_hash: String,
+    toolchain: Versions,
+    images: Vec<Image>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Image {
+    file: String,
+    bytes: usize,
+    sha256: String,
+}
+
+const MANIFEST: &str = "images.json";
+const NIC_IMAGE: &str = "gro-nic/image/gro-linux-6.18.nicimg";
+/// Programs of the BPF workspace, as its `[[bin]]`s are named.
+const BPF_PROGRAMS: [&str; 3] = ["gro", "inject", "loss"];
+/// What a device build reads.
+const INPUTS: [&str; 5] =
+    ["gro-core", "gro-ebpf/program", "gro-ebpf/src/abi.rs", "gro-nic/firmware", "gro-nic/src/abi.rs"];
+
+/// Builds, writes, says what came out.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = root()?;
+    let toolchain = Toolchain::ready()?;
+    same_lints(&root)?;
+    if args.check {
+        return check(&root, &toolchain);
+    }
+    let start = Instant::now();
+    let built = build(&toolchain, &root, &root.join("target/device"))?;
+    let manifest = manifest(&toolchain, &built)?;
+    for (file, bytes) in &built {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().context("an image lies in a folder")?)?;
+        // An equal file keeps its time, so that nothing is compiled again.
+        if fs::read(&path).ok().as_deref() != Some(bytes) {
+            fs::write(&path, bytes)?;
+        }
+    }
+    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    fs::write(root.join(MANIFEST), text)?;
+    for image in &manifest.images {
+        println!("{:40} {:7} bytes  sha256 {}", image.file, image.bytes, &image.sha256[..16]);
+    }
+    println!("program hash {} ({})", manifest.program_hash, manifest.profile);
+    println!("{:.1} s", start.elapsed().as_secs_f64());
+    report(&built)
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let is_root =
+        |folder: &&Path| folder.join("rust-toolchain.toml").is_file() && folder.join("gro-core").is_dir();
+    let root = here.ancestors().find(is_root);
+    root.map(Path::to_owned).context("run it inside a checkout")
+}
+
+type Built = Vec<(String, Vec<u8>)>;
+
+fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
+    let mut built = Vec::new();
+    let bpf = output.join("bpf");
+    toolchain.build(Target::Bpf, tree, &tree.join("gro-ebpf/program"), &bpf)?;
+    for name in BPF_PROGRAMS {
+        let object = output.join(format!("{name}.o"));
+        fs::copy(bpf.join("bpfel-unknown-none/release").join(name), &object)?;
+        toolchain.strip(&object)?;
+        built.push((format!("gro-ebpf/image/{name}.o"), fs::read(&object)?));
+    }
+    let nic = output.join("nic");
+    toolchain.build(Target::Nic, tree, &tree.join("gro-nic/firmware"), &nic)?;
+    let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release/gro-nic-firmware"))?;
+    built.push((NIC_IMAGE.to_owned(), gro_nic::build::image_from_elf(&elf)?));
+    Ok(built)
+}
+
+fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
+    let images = built.iter().map(|(file, bytes)| Image {
+        file: file.clone(),
+        bytes: bytes.len(),
+        sha256: hex(&Sha256::digest(bytes)),
+    });
+    let object = gro_ebpf::Object::from_bytes(&built[0].1).program_hash()?;
+    let nic = gro_nic::Image::parse(&built[built.len() - 1].1)?.program_hash;
+    ensure!(object == nic, "the tc object and the NIC image carry different program hashes");
+    if object != gro_core::program_hash::<Linux618>() {
+        eprintln!(
+            "note: this xtask was compiled from other sources than the images; run the command once more"
+        );
+    }
+    Ok(Manifest {
+        schema: 1,
+        profile: Linux618::NAME.to_owned(),
+        program_hash: hex(&object),
+        source_hash: hex(&gro_core::source_hash()),
+        toolchain: toolchain.versions()?,
+        images: images.collect(),
+    })
+}
+
+/// Two builds in folders of other names and depths, equal to each other and, with the manifest's tool chain, to what is
+/// committed.
+fn check(root: &Path, toolchain: &Toolchain) -> Result<()> {
+    let committed: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST))?)?;
+    let scratch = std::env::temp_dir().join(format!("gro-images-{}", std::process::id()));
+    let result = (|| {
+        let mut builds = Vec::new();
+        for name in ["a", "another/folder"] {
+            let tree = scratch.join(name);
+            for input in INPUTS {
+                copy(&root.join(input), &tree.join(input))?;
+            }
+            builds.push(build(toolchain, &tree, &tree.join("out"))?);
+        }
+        ensure!(builds[0] == builds[1], "two builds in different folders differ");
+        manifest(toolchain, &builds[0])
+    })();
+    // What is left in the temporary folder is not worth hiding the result for.
+    let _ = fs::remove_dir_all(&scratch);
+    let built = result?;
+    println!("images: two builds in different folders are identical");
+    ensure!(
+        built.program_hash == committed.program_hash && built.source_hash == committed.source_hash,
+        "the committed images were built from other sources; run cargo xtask images"
+    );
+    if built.toolchain != committed.toolchain {
+        println!(
+            "images: skipped the comparison with the committed ones: built with {:?}",
+            committed.toolchain
+        );
+        return Ok(());
+    }
+    for (new, old) in built.images.iter().zip(&committed.images) {
+        ensure!(new == old, "{}: a rebuild gives other bytes; run cargo xtask images", old.file);
+        let bytes = fs::read(root.join(&old.file))?;
+        ensure!(hex(&Sha256::digest(&bytes)) == old.sha256, "{}: not the file of {MANIFEST}", old.file);
+    }
+    println!("images: identical to the committed ones");
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            if entry.file_name() != "target" {
+                copy(&entry.path(), &to.join(entry.file_name()))?;
+            }
+        }
+    } else {
+        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+        fs::copy(from, to)?;
+    }
+    Ok(())
+}
+
+/// The device workspaces cannot inherit lints; theirs must be the root's.
+fn same_lints(root: &Path) -> Result<()> {
+    let lints = |file: &str, table: &str| -> Result<Vec<String>> {
+        let text = fs::read_to_string(root.join(file))?;
+        let mut lines: Vec<String> = Vec::new();
+        for kind in ["rust", "clippy"] {
+            let start = format!("[{table}.{kind}]");
+            let after = text.split_once(&start).with_context(|| format!("{file} has no {start}"))?.1;
+            let body = after.split("\n[").next().unwrap_or_default();
+            let rules = body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lines.extend(rules.map(String::from));
+        }
+        Ok(lines)
+    };
+    let wanted = lints("Cargo.toml", "workspace.lints")?;
+    for file in ["gro-ebpf/program/Cargo.toml", "gro-nic/firmware/Cargo.toml"] {
+        if lints(file, "lints")? != wanted {
+            bail!("{file}: its lints are not those of the root's Cargo.toml");
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel's verifier says of the tc program, and what the NIC image takes of its device.
+fn report(built: &Built) -> Result<()> {
+    let image = gro_nic::Image::parse(&built[built.len() - 1].1)?;
+    println!(
+        "NIC image: text {} bytes of {}, data {} bytes of {}, {} of them left for the stack",
+        image.code.bytes.len(),
+        image.memory.imem.size,
+        image.data.memory_size,
+        image.memory.dmem.size,
+        image.stack_size()
+    );
+    verifier(&built[0].1)
+}
+
+#[cfg(target_os = "linux")]
+fn verifier(object: &[u8]) -> Result<()> {
+    let object = gro_ebpf::Object::from_bytes(object);
+    match gro_ebpf::Program::load(&object) {
+        Ok(mut program) => {
+            let loaded = program.loaded()?;
+            let depth = gro_ebpf::Program::stack_depth(&object)?;
+            println!(
+                "tc program: {} instructions verified of 1,000,000, stack depth {depth} bytes of 512, {} bytes of native code",
+                loaded.verified_instructions, loaded.jited
+            );
+        }
+        Err(gro_ebpf::LoadError::Capability) => {
+            println!("tc program: not loaded: needs CAP_BPF and CAP_NET_ADMIN")
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn verifier(_: &[u8]) -> Result<()> {
+    println!("tc program: not loaded: needs Linux");
+    Ok(())
+}

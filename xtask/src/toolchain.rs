@@ -1,0 +1,256 @@
+//! The tool chain of the device programs: found where it is, installed where it may be.
+//!
+//! Either Debian's `rustc-web` with its prebuilt BPF core and its sources, or a rustup nightly with `rust-src`. Either way
+//! `bpf-linker` comes from the crates registry, in the one version that the committed images were linked with.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the committed images were built with; another set builds working images with other bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) rustc: String,
+    pub(crate) bpf_linker: String,
+    pub(crate) lld: String,
+}
+
+/// A tool chain that is ready.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    kind: Kind,
+    bpf_linker: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// /usr/bin/rustc of Debian's rustc-web.
+    Debian,
+    /// `cargo +nightly` with rust-src.
+    Nightly,
+}
+
+/// The device program to build.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    Bpf,
+    Nic,
+}
+
+const PACKAGES: [&str; 6] =
+    ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-src", "lld-22", "llvm-22"];
+const BPF_LINKER: &str = "0.13.0";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+impl Toolchain {
+    /// Finds the tool chain, and installs it where this process may (root on a Debian-like system). Says what it does.
+    pub(crate) fn ready() -> Result<Self> {
+        let kind = match find() {
+            Some(kind) => kind,
+            None => {
+                install_packages()?;
+                find().context("the packages are installed, and still there is no device tool chain")?
+            }
+        };
+        let bpf_linker = bpf_linker(kind)?;
+        let toolchain = Self { kind, bpf_linker };
+        eprintln!("device tool chain: {} ({})", toolchain.rustc_version()?, toolchain.name());
+        Ok(toolchain)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Debian => "Debian rustc-web",
+            Kind::Nightly => "rustup nightly",
+        }
+    }
+
+    /// Versions, for the manifest.
+    pub(crate) fn versions(&self) -> Result<Versions> {
+        let lld = match self.kind {
+            Kind::Debian => first_line(Command::new("ld.lld-22").arg("--version"))?,
+            Kind::Nightly => "rust-lld".to_owned(),
+        };
+        let bpf_linker = first_line(Command::new(&self.bpf_linker).arg("--version"))?;
+        Ok(Versions { rustc: self.rustc_version()?, bpf_linker, lld })
+    }
+
+    fn rustc_version(&self) -> Result<String> {
+        match self.kind {
+            Kind::Debian => first_line(Command::new(DEBIAN_RUSTC).arg("--version")),
+            Kind::Nightly => first_line(Command::new("rustc").args(["+nightly", "--version"])),
+        }
+    }
+
+    /// Builds the workspace in `folder`, of the source tree `tree`, into `output`. Paths do not enter the result.
+    pub(crate) fn build(&self, target: Target, tree: &Path, folder: &Path, output: &Path) -> Result<()> {
+        let home = std::env::var_os("HOME").context("HOME is not set")?;
+        let registry =
+            std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
+        let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+        let mut flags = vec![remap(tree, "/gro"), remap(&registry, "/cargo"), remap(output, "/target")];
+        let (triple, std) = match target {
+            Target::Bpf => {
+                flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"].map(String::from));
+                ("bpfel-unknown-none", self.kind == Kind::Nightly)
+            }
+            Target::Nic => {
+                let linker = if self.kind == Kind::Debian { "ld.lld-22" } else { "rust-lld" };
+                let script = folder.join("link.ld");
+                flags.extend([format!("-Clinker={linker}"), format!("-Clink-arg=-T{}", script.display())]);
+                flags.extend(["-Clinker-flavor=ld.lld", "-Crelocation-model=static"].map(String::from));
+                ("riscv32imc-unknown-none-elf", true)
+            }
+        };
+
+        // A clean environment: the variables of the cargo that runs this would pick the wrong rustc.
+        let tools = self.bpf_linker.parent().context("bpf-linker has no folder")?;
+        let mut command = match self.kind {
+            Kind::Debian => Command::new("/usr/bin/cargo"),
+            Kind::Nightly => Command::new("cargo"),
+        };
+        command.env_clear().env("HOME", &home).env("CARGO_HOME", &registry);
+        match self.kind {
+            Kind::Debian => {
+                command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
+                command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            }
+            Kind::Nightly => {
+                let path = std::env::var("PATH").unwrap_or_default();
+                command.env("PATH", format!("{}:{path}", tools.display())).arg("+nightly");
+            }
+        }
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        command.args(["build", "--quiet", "--release", "--locked", "--target", triple]);
+        if std {
+            command.arg("-Zbuild-std=core");
+        }
+        command.arg("--target-dir").arg(output).current_dir(folder);
+        run(&mut command)
+    }
+
+    /// Removes debug information, which holds paths; BTF stays.
+    pub(crate) fn strip(&self, object: &Path) -> Result<()> {
+        match self.kind {
+            Kind::Debian => run(Command::new("llvm-strip-22").arg("-g").arg(object)),
+            Kind::Nightly => {
+                let strip = nightly_sysroot().context("no nightly sysroot")?.join("bin/llvm-strip");
+                let strip = if strip.is_file() { strip } else { PathBuf::from("llvm-strip") };
+                run(Command::new(strip).arg("-g").arg(object))
+            }
+        }
+    }
+}
+
+fn find() -> Option<Kind> {
+    let debian = Path::new(DEBIAN_RUSTC).is_file()
+        && Path::new("/usr/lib/rustlib/bpfel-unknown-none").is_dir()
+        && Path::new("/usr/lib/rustlib/src/rust/library/core").exists()
+        && Path::new("/usr/bin/llvm-strip-22").exists()
+        && Path::new("/usr/bin/ld.lld-22").exists();
+    if debian {
+        return Some(Kind::Debian);
+    }
+    let sources = nightly_sysroot()?.join("lib/rustlib/src/rust/library/core");
+    sources.is_dir().then_some(Kind::Nightly)
+}
+
+fn nightly_sysroot() -> Option<PathBuf> {
+    let output = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).output().ok()?;
+    output.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+fn install_packages() -> Result<()> {
+    let text = PACKAGES.join(" ");
+    if !may_install() {
+        bail!(
+            "no device tool chain: install the Debian packages {text}, or `rustup toolchain install nightly -c rust-src`"
+        );
+    }
+    eprintln!("installing Debian packages: {text}");
+    apt(&["update", "-q"])?;
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(PACKAGES);
+    apt(&arguments)
+}
+
+/// Whether this process is root on a system with apt.
+pub(crate) fn may_install() -> bool {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    root && Path::new("/usr/bin/apt-get").is_file()
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    // Progress goes to standard error, like everything that is not a result.
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    run(&mut command)
+}
+
+/// Finds bpf-linker in the project's tool cache, and builds it there when it is missing (a minute or two).
+fn bpf_linker(kind: Kind) -> Result<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    let root = cache.join("gro-tools").join(format!("bpf-linker-{BPF_LINKER}"));
+    let binary = root.join("bin/bpf-linker");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    eprintln!("building bpf-linker {BPF_LINKER} into {}", root.display());
+    let mut command = match kind {
+        Kind::Debian => {
+            // The linker wants an LLVM prefix with an unversioned library name.
+            let library = root.join("llvm/lib");
+            std::fs::create_dir_all(&library)?;
+            let link = library.join("libLLVM.so");
+            if !link.exists() {
+                symlink(Path::new("/usr/lib/x86_64-linux-gnu/libLLVM.so.22.1"), &link)?;
+            }
+            let mut command = Command::new("/usr/bin/cargo");
+            command.env_clear().env("PATH", "/usr/bin:/bin").env("LLVM_PREFIX", root.join("llvm"));
+            command.envs(
+                ["HOME", "CARGO_HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))),
+            );
+            command
+        }
+        Kind::Nightly => {
+            let mut command = Command::new("cargo");
+            command.arg("+nightly");
+            command
+        }
+    };
+    command.args(["install", "--quiet", "bpf-linker", "--version", BPF_LINKER, "--locked"]);
+    if kind == Kind::Debian {
+        command.args(["--no-default-features", "--features", "llvm-22"]);
+    }
+    command.arg("--root").arg(&root);
+    run(&mut command)?;
+    ensure!(binary.is_file(), "cargo install left no {}", binary.display());
+    Ok(binary)
+}
+
+#[cfg(unix)]
+fn symlink(original: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(original, link)
+}
+
+#[cfg(not(unix))]
+fn symlink(original: &Path, link: &Path) -> std::io::Result<()> {
+    std::fs::copy(original, link).map(drop)
+}
+
+/// Runs a command to its end; an error names it.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+fn first_line(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())
+}
