@@ -23,12 +23,13 @@ pub(super) struct Flow {
     chatty: bool,
 }
 
-/// The connections of a recording: three each way, one of each three chatty, and one that sends both ways at once.
+/// The connections of a recording: four towards the recorded host, which then receives data, two the other way, of which it
+/// receives the acknowledgements, and one that sends both ways at once. One each way is chatty.
 pub(super) fn plan() -> Vec<Flow> {
     let one_way = |client, port, chatty| Flow { client, port, bytes: [BYTES, 0], chatty };
     vec![
         one_way(Place::A, 5001, false),
-        one_way(Place::B, 5002, false),
+        one_way(Place::A, 5002, false),
         one_way(Place::A, 5003, false),
         one_way(Place::B, 5004, false),
         one_way(Place::A, 5005, true),
@@ -38,7 +39,7 @@ pub(super) fn plan() -> Vec<Flow> {
 }
 
 /// Bytes a sender sends.
-const BYTES: usize = 3_500_000;
+const BYTES: usize = 6_000_000;
 
 /// Runs all connections to their end and counts the segments that the senders' kernels sent again.
 ///

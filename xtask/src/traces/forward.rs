@@ -14,8 +14,8 @@ use super::mixed::mix;
 
 /// What was forwarded.
 pub(super) struct Forwarded {
-    /// Time in nanoseconds since the epoch and bytes, in the order in which frames went onto the wires, both
-    /// directions together.
+    /// What went onto the second wire: time in nanoseconds since the epoch, and bytes. One wire, because GRO runs where frames
+    /// arrive.
     pub(super) frames: Vec<(u64, Vec<u8>)>,
     /// Frames held back so that others overtook them.
     pub(super) delayed: usize,
@@ -96,6 +96,9 @@ impl Forwarder {
             while let Some(frame) = next(&mut self.lanes[from]) {
                 self.wires[1 - from].send(&frame).context("cannot forward a frame")?;
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+                if from != 0 {
+                    continue;
+                }
                 // The clock may be set back; the order is what counts.
                 let now = self.recorded.frames.last().map_or(now, |&(last, _)| now.max(last));
                 self.recorded.frames.push((now, frame));

@@ -123,12 +123,13 @@ fn bulk(args: &Args, name: &str, v6: bool) -> Result<Entry> {
         recording.retransmitted > 0 && recording.dropped > 0 && recording.delayed > 0 && counts.behind > 0;
     ensure!(lively, "{name} shows no loss, retransmission or reordering");
     let shows = format!(
-        "kernel TCP over IPv{}, {} connections at once, both directions, with loss, retransmission and reordering",
+        "kernel TCP over IPv{}, {} connections at once in both directions, with loss, retransmission and reordering, as one \
+         of the hosts receives it",
         if v6 { 6 } else { 4 },
         counts.flows
     );
-    let comment = "both directions of a lossy, reordering wire between two hosts, each frame when it is put on its \
-                   receiver's wire; senders without checksum, TSO and GSO offload, receivers without GRO";
+    let comment = "what one of two hosts receives over a lossy, reordering wire: data of its peers' connections and \
+                   acknowledgements of its own; senders without checksum, TSO and GSO offload, receivers without GRO";
     let mut entry = entry(&format!("{name}.pcapng.zst"), &shows, HashRule::Toeplitz);
     let stored = pack::write(&args.out, &frames, comment, &mut entry)?;
     println!("{name}: {stored} bytes stored");
