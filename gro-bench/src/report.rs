@@ -14,6 +14,7 @@ pub struct Report {
     /// Whether every backend that ran agreed on every trace.
     pub equal: bool,
     /// Required backends that did not run everywhere they could, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// One row per trace and config.
     pub runs: Vec<Run>,

@@ -3,6 +3,7 @@
 
 use clap::Parser;
 
+mod acceptance;
 mod check;
 mod digests;
 mod images;
@@ -21,6 +22,8 @@ enum Task {
     Traces(traces::Args),
     /// Writes the expected digests into the traces' manifest, once all backends agree.
     Digests,
+    /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
+    Acceptance(acceptance::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,5 +32,6 @@ fn main() -> anyhow::Result<()> {
         Task::Images(args) => images::run(&args),
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
+        Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }
