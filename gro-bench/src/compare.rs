@@ -79,6 +79,8 @@ fn describe(record: &Record) -> String {
             );
         }
     }
-    let _ = write!(text, ", left: {}", record.why);
+    if !record.why.is_empty() {
+        let _ = write!(text, ", left: {}", record.why);
+    }
     text
 }

@@ -9,6 +9,7 @@ mod outcome;
 pub mod report;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+pub mod segment;
 pub mod trace;
 mod verify;
 

@@ -1,6 +1,7 @@
 //! What a backend delivered, in the form that is compared.
 
 use bytes::Bytes;
+use gro_core::GroResult;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
@@ -57,6 +58,8 @@ pub struct Outcome {
     pub records: Vec<Record>,
     /// The engine's running digest over its decisions; none for a backend that is not our engine.
     pub decision_digest: Option<u64>,
+    /// What became of each frame at its arrival, where the backend tells. Not compared: the records show what came of it.
+    pub verdicts: Option<Vec<GroResult>>,
     /// What it cost.
     pub cost: Cost,
 }

@@ -116,3 +116,86 @@ pub struct Batch {
     /// Out: frames that a helper refused.
     pub lost: u32,
 }
+
+/// Global `OFFSETS` of the observer: where fields lie in the running kernel, in bytes from the start of their structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Offsets {
+    /// `sk_buff.dev`
+    pub dev: u32,
+    /// `sk_buff.len`
+    pub len: u32,
+    /// `sk_buff.hash`
+    pub hash: u32,
+    /// `sk_buff.head`
+    pub head: u32,
+    /// `sk_buff.end`
+    pub end: u32,
+    /// `sk_buff.mac_header`
+    pub mac_header: u32,
+    /// `sk_buff.csum_start`
+    pub csum_start: u32,
+    /// `sk_buff.csum_offset`
+    pub csum_offset: u32,
+    /// The byte that holds the two bits of `sk_buff.ip_summed`
+    pub ip_summed: u32,
+    /// The lower one of those bits.
+    pub ip_summed_bit: u32,
+    /// `skb_shared_info.gso_size`
+    pub gso_size: u32,
+    /// `skb_shared_info.gso_segs`
+    pub gso_segs: u32,
+    /// `skb_shared_info.gso_type`
+    pub gso_type: u32,
+    /// `net_device.ifindex`
+    pub ifindex: u32,
+    /// `net_device.nd_net.net`
+    pub net: u32,
+    /// `net.ns.inum`
+    pub inode: u32,
+}
+
+/// Global `TARGET` of the observer: the interface it looks at. Interface numbers are unique within a namespace only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Target {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Inode of its network namespace.
+    pub netns: u32,
+}
+
+/// What the observer saw, in order, through the ring buffer `SEEN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seen {
+    /// [`Seen::VERDICT`] or [`Seen::PACKET`].
+    pub kind: u32,
+    /// Of a frame: its `gro_result`.
+    pub verdict: u32,
+    /// `skb->len`: without the Ethernet header. This and the rest is of a packet.
+    pub len: u32,
+    /// `skb->hash`.
+    pub hash: u32,
+    /// `CHECKSUM_*`.
+    pub ip_summed: u32,
+    /// Where the sum of a `CHECKSUM_PARTIAL` packet starts, from the start of the frame.
+    pub csum_start: u32,
+    /// Where its field is, from `csum_start`.
+    pub csum_offset: u32,
+    /// Payload bytes of a segment, 0 for a single frame.
+    pub gso_size: u32,
+    /// Segments, 0 for a single frame.
+    pub gso_segs: u32,
+    /// `SKB_GSO_*` bits by the numbers of the running kernel.
+    pub gso_type: u32,
+}
+
+impl Seen {
+    /// GRO is done with a frame.
+    pub const VERDICT: u32 = 1;
+    /// A packet goes up the stack.
+    pub const PACKET: u32 = 2;
+    /// `CHECKSUM_PARTIAL` (include/linux/skbuff.h).
+    pub const CHECKSUM_PARTIAL: u32 = 3;
+}

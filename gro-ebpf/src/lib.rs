@@ -3,6 +3,7 @@
 //! - [`Object`]: the built ELF and the program hash it carries.
 //! - [`Program`]: the object loaded into the running kernel (Linux only).
 //! - [`Injector`]: the harness's way to feed frames to an interface as one NAPI poll (Linux only).
+//! - [`Observer`]: what the kernel's own GRO makes of them (Linux only).
 
 pub mod abi;
 mod object_file;
@@ -10,11 +11,17 @@ mod object_file;
 #[cfg(target_os = "linux")]
 mod injector;
 #[cfg(target_os = "linux")]
+mod kernel_types;
+#[cfg(target_os = "linux")]
+mod observer;
+#[cfg(target_os = "linux")]
 mod program;
 
 pub use object_file::{Object, ObjectError};
 
 #[cfg(target_os = "linux")]
 pub use injector::{Frame, Injector};
+#[cfg(target_os = "linux")]
+pub use observer::{Observed, Observer, Packet, Partial};
 #[cfg(target_os = "linux")]
 pub use program::{LoadError, Loaded, Program};

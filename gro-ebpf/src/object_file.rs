@@ -31,6 +31,7 @@ struct Aligned<T: ?Sized>(T);
 
 static TC: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro.o"));
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
+static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
 
 impl Object<'static> {
     /// The committed tc program of profile `linux-6.18`.
@@ -41,6 +42,11 @@ impl Object<'static> {
     /// The committed injector of the harness.
     pub fn injector() -> Self {
         Self { bytes: &INJECT.0 }
+    }
+
+    /// The committed observer of the harness.
+    pub fn observer() -> Self {
+        Self { bytes: &OBSERVE.0 }
     }
 }
 

@@ -13,6 +13,9 @@ pub enum LoadError {
     /// The kernel or this process cannot.
     #[error("needs CAP_BPF and CAP_NET_ADMIN: run as root")]
     Capability,
+    /// The kernel lacks something, in words.
+    #[error("{0}")]
+    Unsupported(String),
     /// The verifier or the loader refused the object.
     #[error("the kernel refused the program: {0}")]
     Refused(String),
@@ -188,13 +191,13 @@ fn without_descriptors<T>(work: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-fn describe_load(error: &aya::EbpfError) -> LoadError {
+pub(crate) fn describe_load(error: &aya::EbpfError) -> LoadError {
     let text = describe(error);
     if text.contains("not permitted") { LoadError::Capability } else { LoadError::Refused(text) }
 }
 
 /// An error with its causes, which aya keeps apart.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -1,10 +1,14 @@
-//! The backends: the same engine in three places. Tests are written once and run on each.
+//! The backends: the same engine in three places, and the kernel that it follows. Tests are written once and run on each.
 
+#[cfg(target_os = "linux")]
+mod kernel;
 mod nic;
 #[cfg(target_os = "linux")]
 mod tc;
 mod user;
 
+#[cfg(target_os = "linux")]
+pub use kernel::KernelBackend;
 pub use nic::NicBackend;
 #[cfg(target_os = "linux")]
 pub use tc::TcBackend;
@@ -55,9 +59,9 @@ pub trait Backend {
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError>;
 }
 
-/// Every backend of this platform, in the order of the table.
+/// Every backend, in the order of the table.
 pub fn all() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(UserBackend), tc(), Box::new(NicBackend::committed())]
+    vec![Box::new(UserBackend), tc(), Box::new(NicBackend::committed()), kernel()]
 }
 
 /// The backend with this name.
@@ -70,18 +74,33 @@ fn tc() -> Box<dyn Backend> {
     Box::new(TcBackend::committed())
 }
 
+#[cfg(target_os = "linux")]
+fn kernel() -> Box<dyn Backend> {
+    Box::new(KernelBackend)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn tc() -> Box<dyn Backend> {
-    struct NoTc;
-    impl Backend for NoTc {
-        fn name(&self) -> &'static str {
-            "tc"
-        }
-        fn run(&mut self, _: &Trace, _: &EngineConfig) -> Result<Outcome, BackendError> {
-            Err(BackendError::Skipped("needs Linux".into()))
-        }
+    Box::new(NeedsLinux("tc"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kernel() -> Box<dyn Backend> {
+    Box::new(NeedsLinux("kernel"))
+}
+
+/// Stands for a backend of another platform.
+#[cfg(not(target_os = "linux"))]
+struct NeedsLinux(&'static str);
+
+#[cfg(not(target_os = "linux"))]
+impl Backend for NeedsLinux {
+    fn name(&self) -> &'static str {
+        self.0
     }
-    Box::new(NoTc)
+    fn run(&mut self, _: &Trace, _: &EngineConfig) -> Result<Outcome, BackendError> {
+        Err(BackendError::Skipped("needs Linux".into()))
+    }
 }
 
 /// Refuses an image that was built from other sources.

@@ -32,7 +32,7 @@ impl Backend for NicBackend {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        let image = Image::parse(self.image).map_err(|error| BackendError::Failed(error.to_string()))?;
+        let image = Image::parse(self.image).map_err(|error| BackendError::Failed(with_cure(&error)))?;
         check_image(image.program_hash)?;
         let start = Instant::now();
         let mut nic = Nic::new(&image, &NicConfig { engine: engine.config, ..NicConfig::default() })?;
@@ -55,7 +55,7 @@ impl Backend for NicBackend {
             instructions: Some(nic.instructions()),
             cycles: Some(nic.cycles()),
         };
-        Ok(Outcome { records, decision_digest: Some(nic.digest()), cost })
+        Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts: None, cost })
     }
 }
 
@@ -78,6 +78,14 @@ fn record(packet: Delivered) -> Record {
 
 impl From<NicError> for BackendError {
     fn from(error: NicError) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(match error {
+            NicError::ProgramHash => with_cure(&error),
+            error => error.to_string(),
+        })
     }
+}
+
+/// For what a fresh image puts right.
+fn with_cure(error: &dyn std::error::Error) -> String {
+    format!("{error}; run cargo xtask images")
 }

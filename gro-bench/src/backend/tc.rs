@@ -104,7 +104,8 @@ impl<'a> Run<'a> {
         }
         let state = self.program.state(self.sandbox.cpu)?;
         let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
-        Ok(Outcome { records: self.records, decision_digest: Some(state.digest.value()), cost })
+        let decision_digest = Some(state.digest.value());
+        Ok(Outcome { records: self.records, decision_digest, verdicts: None, cost })
     }
 
     /// Sends frames and, behind them, a marker; waits until the marker was worked off and all deliveries were captured.
@@ -166,6 +167,7 @@ impl From<LoadError> for BackendError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Capability => Self::Skipped("needs CAP_BPF and CAP_NET_ADMIN".into()),
+            LoadError::Unsupported(what) => Self::Skipped(what),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -174,7 +176,7 @@ impl From<LoadError> for BackendError {
 impl From<SandboxError> for BackendError {
     fn from(error: SandboxError) -> Self {
         match error {
-            SandboxError::Capability => Self::Skipped(error.to_string()),
+            SandboxError::Capability | SandboxError::Unsupported(_) => Self::Skipped(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -30,19 +30,20 @@ fn run<P: Profile>(trace: &Trace, engine: &EngineConfig) -> Outcome {
     let start = Instant::now();
     let mut records = Vec::with_capacity(trace.frames.len() / 2);
     let mut sink = |packet: Delivered| records.push(record(packet));
+    let mut verdicts = Vec::with_capacity(trace.frames.len());
     let mut user = Engine::<P>::new(engine.config);
     for poll in &trace.polls {
         user.set_time(jiffies(poll.time_ns));
         for frame in &trace.frames[poll.frames.clone()] {
             let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
-            user.receive(frame.bytes.clone(), meta, &mut sink);
+            verdicts.push(user.receive(frame.bytes.clone(), meta, &mut sink));
         }
         user.poll_end(&mut sink);
     }
     user.flush(&mut sink);
     let decision_digest = Some(user.state().digest.value());
     let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
-    Outcome { records, decision_digest, cost }
+    Outcome { records, decision_digest, verdicts: Some(verdicts), cost }
 }
 
 fn record(packet: Delivered) -> Record {

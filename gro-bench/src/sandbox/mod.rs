@@ -8,12 +8,15 @@
 //! it, nothing is pinned.
 
 mod capture;
+mod ethtool;
 mod netlink;
 
 pub use capture::{Capture, Captured};
 
+use gro_core::Config;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 /// Interface that frames are injected into.
 pub const INJECT: &str = "in0";
@@ -30,6 +33,9 @@ pub enum SandboxError {
     /// The process may not.
     #[error("needs CAP_BPF and CAP_NET_ADMIN")]
     Capability,
+    /// The kernel lacks something.
+    #[error("this kernel has no {0}")]
+    Unsupported(&'static str),
     /// A step failed.
     #[error("{step}: {source}")]
     Step {
@@ -45,12 +51,16 @@ pub enum SandboxError {
 pub struct Sandbox {
     /// Index of [`INJECT`].
     pub inject: u32,
+    /// Index of [`INGRESS`].
+    pub ingress: u32,
     /// Index of [`DELIVER`].
     pub deliver: u32,
     /// Index of [`CAPTURE`].
     pub capture: u32,
     /// The CPU that everything runs on.
     pub cpu: usize,
+    /// Inode of the network namespace.
+    pub netns: u32,
 }
 
 /// Runs `work` on a thread of its own, pinned to one CPU, inside a fresh sandbox.
@@ -80,16 +90,43 @@ impl Sandbox {
         for scope in ["all", "default"] {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
         }
-        let step = |step: &'static str| move |source| SandboxError::Step { step, source };
         let mut netlink = netlink::Netlink::open().map_err(step("opening rtnetlink"))?;
         for (name, peer) in [(INJECT, INGRESS), (DELIVER, CAPTURE)] {
-            netlink.add_veth(name, peer).map_err(step("making a veth pair"))?;
+            netlink.add_veth(name, peer).map_err(|error| match error.raw_os_error() {
+                Some(libc::EOPNOTSUPP) => SandboxError::Unsupported("veth"),
+                _ => step("making a veth pair")(error),
+            })?;
             for interface in [name, peer] {
                 netlink.set_up(index(interface)?).map_err(step("setting a veth up"))?;
             }
         }
-        Ok(Self { inject: index(INJECT)?, deliver: index(DELIVER)?, capture: index(CAPTURE)?, cpu })
+        let netns = fs::metadata("/proc/thread-self/ns/net").map_err(step("looking up the namespace"))?.ino();
+        Ok(Self {
+            inject: index(INJECT)?,
+            ingress: index(INGRESS)?,
+            deliver: index(DELIVER)?,
+            capture: index(CAPTURE)?,
+            cpu,
+            // The kernel numbers namespaces with 32 bits.
+            netns: netns as u32,
+        })
     }
+
+    /// Has the kernel's own GRO work on [`INGRESS`], under `config`. `gro_flush_timeout` stays 0.
+    pub fn switch_gro_on(&self, config: &Config) -> Result<(), SandboxError> {
+        // A sender that could segment would keep the receiver from using NAPI (`veth_skb_is_eligible_for_gro`, veth.c).
+        ethtool::set(INJECT, ethtool::Offload::Tso, false).map_err(step("switching TSO off"))?;
+        ethtool::set(INGRESS, ethtool::Offload::Gro, true).map_err(step("switching GRO on"))?;
+        netlink::Netlink::open()
+            .and_then(|mut netlink| {
+                netlink.set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)
+            })
+            .map_err(step("setting gro_max_size"))
+    }
+}
+
+fn step(step: &'static str) -> impl Fn(io::Error) -> SandboxError {
+    move |source| SandboxError::Step { step, source }
 }
 
 /// Pins the thread to the CPU it is on: per-CPU state and the backlog must be one CPU's.

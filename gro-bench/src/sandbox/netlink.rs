@@ -1,4 +1,4 @@
-//! The two rtnetlink requests that a sandbox needs (rtnetlink(7)).
+//! The rtnetlink requests that a sandbox needs (rtnetlink(7)).
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -44,6 +44,18 @@ impl Netlink {
         link.header.flags = LinkFlags::Up | LinkFlags::Noarp;
         link.header.change_mask = LinkFlags::Up | LinkFlags::Noarp;
         self.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Bytes that a merged packet stays below, for IPv6 and IPv4. Two requests, IPv6 first: up to 65,536 the kernel sets both
+    /// sizes to it (`netif_set_gro_max_size`, net/core/dev.c).
+    pub(super) fn set_gro_max_size(&mut self, index: u32, ipv6: u32, ipv4: u32) -> io::Result<()> {
+        for attribute in [LinkAttribute::GroMaxSize(ipv6), LinkAttribute::GroIpv4MaxSize(ipv4)] {
+            let mut link = LinkMessage::default();
+            link.header.index = index;
+            link.attributes = vec![attribute];
+            self.request(RouteNetlinkMessage::SetLink(link), 0)?;
+        }
+        Ok(())
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
