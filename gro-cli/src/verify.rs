@@ -73,8 +73,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         gro_bench::verify(&options, &mut backends, |done, total, what| progress.step(done, total, what))?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &report)?;
-        writeln!(out)?;
+        // In one piece: an error of serde_json hides that the reader has gone.
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         table(&mut out, &report, &backends.iter().map(|backend| backend.name()).collect::<Vec<_>>())?;
     }

@@ -4,6 +4,7 @@
 //! `bpf-linker` comes from the crates registry, in the one version that the committed images were linked with.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use object::{Object as _, ObjectSymbol as _};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,16 +131,22 @@ impl Toolchain {
         run(&mut command)
     }
 
-    /// Removes debug information, which holds paths; BTF stays.
-    pub(crate) fn strip(&self, object: &Path) -> Result<()> {
-        match self.kind {
-            Kind::Debian => run(Command::new("llvm-strip-22").arg("-g").arg(object)),
-            Kind::Nightly => {
-                let strip = nightly_sysroot().context("no nightly sysroot")?.join("bin/llvm-strip");
-                let strip = if strip.is_file() { strip } else { PathBuf::from("llvm-strip") };
-                run(Command::new(strip).arg("-g").arg(object))
+    /// Takes out what depends on the folder of the build: debug information (BTF stays), and the part of symbol names that
+    /// hashes where a crate lies.
+    pub(crate) fn strip(&self, file: &Path) -> Result<()> {
+        let bytes = std::fs::read(file)?;
+        let elf = object::File::parse(&*bytes)?;
+        let objcopy = if self.kind == Kind::Debian { "llvm-objcopy-22" } else { "llvm-objcopy" };
+        let mut command = Command::new(objcopy);
+        command.arg("-g");
+        for symbol in elf.symbols() {
+            let name = symbol.name()?;
+            let plain = format!("{:#}", rustc_demangle::demangle(name));
+            if plain != name {
+                command.arg(format!("--redefine-sym={name}={plain}"));
             }
         }
+        run(command.arg(file))
     }
 }
 
@@ -147,7 +154,7 @@ fn find() -> Option<Kind> {
     let debian = Path::new(DEBIAN_RUSTC).is_file()
         && Path::new("/usr/lib/rustlib/bpfel-unknown-none").is_dir()
         && Path::new("/usr/lib/rustlib/src/rust/library/core").exists()
-        && Path::new("/usr/bin/llvm-strip-22").exists()
+        && Path::new("/usr/bin/llvm-objcopy-22").exists()
         && Path::new("/usr/bin/ld.lld-22").exists();
     if debian {
         return Some(Kind::Debian);

@@ -10,7 +10,8 @@ pub mod abi;
 use abi::{BATCH_MAX, Batch, FRAME_MAX, Injected};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_set_hash, bpf_skb_change_tail, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_clone_redirect, bpf_set_hash, bpf_skb_change_tail, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+    bpf_skb_vlan_push,
 };
 use aya_ebpf::{
     EbpfContext as _,

@@ -11,12 +11,12 @@ pub mod abi;
 mod maps;
 mod tc;
 
+use abi::{FRAME_MAX, Faults, Record, Settings, marker};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
 use gro_core::{Event, Input, Linux618, Meta, Profile as _, State, Window};
-use abi::{FRAME_MAX, Faults, Record, Settings, marker};
 use maps::Table;
 use tc::Tc;
 
@@ -60,13 +60,20 @@ fn run(skb: *mut __sk_buff) -> Option<i32> {
 }
 
 #[inline(always)]
-fn frame(skb: *mut __sk_buff, faults: &'static mut Faults, state: &mut State, settings: &Settings, len: u32) -> Option<()> {
+fn frame(
+    skb: *mut __sk_buff,
+    faults: &'static mut Faults,
+    state: &mut State,
+    settings: &Settings,
+    len: u32,
+) -> Option<()> {
     let backup = tc::back_up(skb, len)?;
     // SAFETY: `skb` is the context the kernel passed.
     let meta = Meta { hash: unsafe { (*skb).hash }, vlan: tc::tag(skb), verified: false };
     let window = backup.bytes.first_chunk()?;
     let input = Input { window: Window::new(window, len), meta, now: settings.now, config: &settings.config };
-    let mut tc = Tc { skb, capture: settings.capture, frame: Some((backup, len, meta)), number: state.frames, faults };
+    let mut tc =
+        Tc { skb, capture: settings.capture, frame: Some((backup, len, meta)), number: state.frames, faults };
     gro_core::receive::<Linux618, _, _>(state, &mut Table, &mut tc, (), &input);
     Some(())
 }
@@ -104,7 +111,8 @@ fn event_of(number: u32) -> Option<Event> {
 extern "C" fn step(_index: u64, run: *mut Run) -> i64 {
     // SAFETY: `event` passed its `run`.
     let Run { skb, number } = unsafe { run.read() };
-    let (Some(settings), Some(state), Some(faults)) = (maps::settings(), maps::state(), maps::faults()) else {
+    let (Some(settings), Some(state), Some(faults)) = (maps::settings(), maps::state(), maps::faults())
+    else {
         return 1;
     };
     let Some(event) = event_of(number) else { return 1 };

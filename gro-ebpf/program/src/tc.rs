@@ -4,8 +4,8 @@ use crate::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
 use crate::maps::{self, Backup, OFFSET_MAX};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop,
-    bpf_skb_vlan_push,
+    bpf_clone_redirect, bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use core::ops::Range;
 use gro_core::{Bypass, Datapath, FlushReason, Merged, Meta, Packet, Slot};

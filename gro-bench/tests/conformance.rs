@@ -1,0 +1,76 @@
+//! The named cases of `tcp-mixed`: every backend delivers what the running kernel did when it was asked.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod every_backend;
+
+use every_backend::{DEFAULT, TC, entry, on_every_backend, shipped};
+use gro_bench::trace::{Case, tcp_payload};
+use gro_bench::{EngineConfig, Outcome, Record};
+use std::fmt::Write as _;
+
+/// The manifest has what leaves under the default config. These cases are about its size limit of 65,536 bytes, so under a
+/// smaller one they are other cases, and are compared under the default only.
+const ABOUT_SIZE: &str = "large_";
+
+#[test]
+fn every_case_delivers_what_the_manifest_says_under_default() {
+    check(&DEFAULT, |_| true);
+}
+
+#[test]
+fn every_case_below_the_limit_delivers_what_the_manifest_says_under_tc() {
+    check(&TC, |case| !case.name.starts_with(ABOUT_SIZE));
+}
+
+fn check(engine: &EngineConfig, compares: impl Fn(&Case) -> bool) {
+    let trace = shipped("tcp-mixed");
+    let cases = entry("tcp-mixed").cases;
+    on_every_backend(&trace, engine, |backend, outcome| {
+        let mut failures = String::new();
+        let mut compared = 0;
+        for (case, records) in by_case(backend, &cases, outcome) {
+            // Where flows interleave, the order between them is no part of the case and the manifest says nothing.
+            if case.delivered.is_empty() || !compares(case) {
+                continue;
+            }
+            let got: Vec<u32> = records.iter().map(|record| tcp_payload(&record.bytes)).collect();
+            if got != case.delivered {
+                let Case { name, sent, delivered, .. } = case;
+                let _ = writeln!(
+                    failures,
+                    "{name}\n  sent      {sent:?}\n  expected  {delivered:?}\n  got       {got:?}"
+                );
+            }
+            compared += 1;
+        }
+        assert!(failures.is_empty(), "{backend} delivers other packets:\n{failures}");
+        assert!(compared > 1_300, "{backend}: only {compared} cases have an expectation");
+        eprintln!("{backend}: {compared} cases");
+    });
+}
+
+/// What each case delivered. A case has a poll of its own and every frame leaves once, so segments count them off; no backend
+/// has to tell which frames are in a packet, but if it does, they are those of the case.
+fn by_case<'a>(backend: &str, cases: &'a [Case], outcome: &'a Outcome) -> Vec<(&'a Case, &'a [Record])> {
+    let mut rest = &outcome.records[..];
+    let mut found = Vec::with_capacity(cases.len());
+    for case in cases {
+        let mut segments = 0;
+        let packets = rest.iter().take_while(|record| {
+            let more = segments < case.frames as u64;
+            segments += u64::from(record.segs);
+            more
+        });
+        let (records, behind) = rest.split_at(packets.count());
+        rest = behind;
+        let frames = case.first..case.first + case.frames;
+        for number in records.iter().flat_map(|record| [record.first, record.last]).flatten() {
+            assert!(frames.contains(&(number as usize)), "{backend}: {} holds frame #{number}", case.name);
+        }
+        let left: u64 = records.iter().map(|record| u64::from(record.segs)).sum();
+        assert_eq!(left, case.frames as u64, "{backend}: {}: each frame leaves once", case.name);
+        found.push((case, records));
+    }
+    assert!(rest.is_empty(), "{backend}: {} packets behind the last case", rest.len());
+    found
+}

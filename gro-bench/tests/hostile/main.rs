@@ -1,0 +1,176 @@
+//! A million frames that nobody should send, through `user` and `nic`: no panic, no access out of bounds (the machine traps
+//! those), every frame out exactly once, and both alike to the last byte and decision.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod frames;
+
+#[path = "../every_backend/mod.rs"]
+mod every_backend;
+
+use bytes::Bytes;
+use every_backend::without_urgent_pointer;
+use frames::{Random, trace};
+use gro_bench::backend::{NicBackend, UserBackend};
+use gro_bench::segment::segment;
+use gro_bench::trace::Trace;
+use gro_bench::{Backend, EngineConfig, Outcome, compare};
+use gro_core::Config;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const FRAMES: usize = 1_000_000;
+/// Frames at a time, so that memory stays small. Each chunk has its number for a seed and starts with empty engines.
+const CHUNK: usize = 5_000;
+
+/// One chunk in this many has frames of more than 65,535 bytes. No descriptor can say that, so the NIC's driver lets them pass
+/// by the device: the packets are the same, but the device's digest and its count of frames in a poll leave them out.
+const OVERSIZED: u64 = 10;
+
+#[test]
+fn a_million_hostile_frames_leave_exactly_once_and_alike() {
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(FRAMES / CHUNK);
+    let totals = std::thread::scope(|scope| {
+        let work = || {
+            let mut total = Total::default();
+            loop {
+                let chunk = next.fetch_add(1, Ordering::Relaxed);
+                if chunk >= FRAMES / CHUNK {
+                    return total;
+                }
+                run(chunk as u64, &mut total);
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold(Total::default(), Total::plus)
+    });
+    eprintln!("{totals:?}");
+    assert!(totals.frames >= FRAMES);
+    // Hostile, yet the engine is not idle: it merges, and gives every reason there is to leave and to pass.
+    assert!(totals.merged > FRAMES / 50, "{totals:?}");
+    for why in REASONS {
+        assert!(totals.why.contains_key(why), "no packet left because of {why}: {:?}", totals.why);
+    }
+}
+
+/// All but `none`, `no_table` (storage that userspace and the NIC always have) and `tick` (a trace has none).
+const REASONS: [&str; 29] = [
+    "cwr",
+    "flags",
+    "window",
+    "ack",
+    "options",
+    "tos",
+    "ttl",
+    "dont_fragment",
+    "ip_id",
+    "empty",
+    "larger",
+    "sequence",
+    "size",
+    "length",
+    "short",
+    "psh",
+    "fin",
+    "evicted",
+    "poll_end",
+    "requested",
+    "not_ip",
+    "truncated",
+    "ip_options",
+    "fragment",
+    "ip_checksum",
+    "protocol",
+    "data_offset",
+    "too_long",
+    "tcp_checksum",
+];
+
+#[derive(Debug, Default)]
+struct Total {
+    frames: usize,
+    packets: usize,
+    merged: usize,
+    why: HashMap<&'static str, usize>,
+}
+
+impl Total {
+    fn plus(mut self, other: Self) -> Self {
+        self.frames += other.frames;
+        self.packets += other.packets;
+        self.merged += other.merged;
+        for (why, count) in other.why {
+            *self.why.entry(why).or_default() += count;
+        }
+        self
+    }
+}
+
+fn run(seed: u64, total: &mut Total) {
+    let mut random = Random::new(seed);
+    let oversized = seed.is_multiple_of(OVERSIZED);
+    let trace = trace(&mut random, CHUNK, oversized);
+    let mut engine = EngineConfig { config: config(&mut random), mutant: None };
+    if oversized {
+        engine.config.flush_timeout = 0;
+    }
+    let user = UserBackend.run(&trace, &engine).unwrap();
+    let nic = NicBackend::committed().run(&trace, &engine).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    if let Some(difference) = compare(("user", &user), ("nic", &nic)) {
+        panic!("seed {seed}, {:?}: {}", engine.config, difference.words);
+    }
+    if !oversized {
+        assert_eq!(user.decision_digest, nic.decision_digest, "seed {seed}: equal packets for other reasons");
+    }
+    for (user, nic) in user.records.iter().zip(&nic.records) {
+        assert_eq!((user.first, user.last, user.why), (nic.first, nic.last, nic.why), "seed {seed}");
+    }
+    exactly_once(seed, &trace, &user);
+    total.frames += trace.frames.len();
+    total.packets += user.records.len();
+    total.merged += user.records.iter().filter(|record| record.segs > 1).count();
+    for record in &user.records {
+        *total.why.entry(record.why).or_default() += 1;
+    }
+}
+
+/// What an administrator may set, and what he may not but could.
+fn config(random: &mut Random) -> Config {
+    let sizes = [65_536, 65_536, 15_000, 0, 1, 200, 5_000, 524_280, u32::MAX];
+    let mut size = || sizes[random.below(sizes.len())];
+    let (gro_max_size, gro_ipv4_max_size) = (size(), size());
+    let flush_timeout = if random.once_in(2) { 0 } else { random.next() as u32 };
+    Config { gro_max_size, gro_ipv4_max_size, flush_timeout }
+}
+
+/// The packets, cut up again, are the frames: each one once, whatever the order.
+fn exactly_once(seed: u64, trace: &Trace, outcome: &Outcome) {
+    let mut waiting: HashMap<(Bytes, u32), i64> = HashMap::new();
+    for frame in &trace.frames {
+        let vlan = frame.vlan.map_or(0, |tag| u32::from(tag.tpid) << 16 | u32::from(tag.tci));
+        *waiting.entry((form(&frame.bytes), vlan)).or_default() += 1;
+    }
+    let mut left = 0;
+    for record in &outcome.records {
+        let (Some(first), Some(last)) = (record.first, record.last) else { panic!("both tell") };
+        left += record.segs as usize;
+        if record.segs == 1 {
+            // A frame that stays alone is untouched, and it is the one it claims to be.
+            assert_eq!((first, &record.bytes), (last, &trace.frames[first as usize].bytes), "seed {seed}");
+        }
+        for frame in
+            segment(record).unwrap_or_else(|why| panic!("seed {seed}, frames #{first}..#{last}: {why}"))
+        {
+            let count = waiting.entry((form(&frame), record.vlan)).or_default();
+            *count -= 1;
+            assert!(*count >= 0, "seed {seed}: frames #{first}..#{last} hold one that was never sent");
+        }
+    }
+    assert_eq!(left, trace.frames.len(), "seed {seed}: frames out");
+    assert!(waiting.values().all(|&count| count == 0), "seed {seed}: a frame never left");
+}
+
+/// What a merge keeps of a frame.
+fn form(frame: &Bytes) -> Bytes {
+    without_urgent_pointer(frame).into()
+}

@@ -1,0 +1,85 @@
+//! A comparison that cannot fail proves nothing: a rule broken on purpose is found, and at the right frame.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod every_backend;
+
+use every_backend::{Tcp, entry, path, shipped};
+use gro_bench::report::{Report, Side};
+use gro_bench::trace::Trace;
+use gro_bench::{Mutant, Options, backend, verify};
+use std::collections::BTreeMap;
+
+const ECE: u8 = 0x40;
+
+#[test]
+fn a_mutant_that_ignores_the_window_is_found() {
+    check(Mutant::Window, "tcp_window_third_on.ipv4.100", |tcp| u32::from(tcp.window()));
+}
+
+#[test]
+fn a_mutant_that_ignores_ece_is_found() {
+    check(Mutant::Ece, "flags_ece_third.ipv4.100", |tcp| u32::from(tcp.flags() & ECE));
+}
+
+#[test]
+fn without_a_mutant_the_same_comparison_is_equal() {
+    let report = report(None);
+    assert!(report.equal && report.exit_code() == 0, "{report:?}");
+    assert!(report.runs.iter().all(|run| run.difference.is_none() && run.first_differing_frame.is_none()));
+}
+
+fn check(mutant: Mutant, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
+    let expected = entry("tcp-mixed").cases.into_iter().find(|known| known.name == case).unwrap();
+    // The held packet that must leave at the change of the field starts the case.
+    assert_eq!(first_held_before_a_change(&shipped("tcp-mixed"), what), Some(expected.first), "{case}");
+    let frame = expected.first as u32;
+
+    let report = report(Some(mutant));
+    assert!(!report.equal);
+    assert_eq!(report.exit_code(), 1, "{report:?}");
+    assert_eq!(report.runs.len(), 2);
+    for run in &report.runs {
+        let difference = run.difference.as_deref().expect("the difference in words");
+        assert!(!run.equal, "{}", run.config);
+        assert_eq!(run.first_differing_frame, Some(frame), "{}: {difference}", run.config);
+        assert!(difference.contains(&format!("first at frame #{frame}\n")), "{difference}");
+        // Both sides are described: the mutant's packet is the larger one.
+        let [_, user, other, ..] = difference.lines().collect::<Vec<_>>()[..] else { panic!("{difference}") };
+        assert!(user.contains("user") && user.contains("5 segs, gso_size 100"), "{difference}");
+        assert!(!other.contains("user") && other.contains("2 segs, gso_size 100"), "{difference}");
+        assert!(matches!(run.backends["user"], Side::Ran { .. }));
+        assert!(matches!(run.backends["nic"], Side::Ran { .. }));
+    }
+}
+
+fn report(mutant: Option<Mutant>) -> Report {
+    let options = Options { traces: vec![path("tcp-mixed")], mutant, ..Options::default() };
+    verify(&options, &mut backend::all(), |_, _, _| ()).unwrap()
+}
+
+/// The first frame of the first flow in the trace in which `what` changes within a poll, among segments that could join
+/// otherwise. Found without an engine: the whole trace is searched, so no earlier case may be one that the mutant gets wrong.
+fn first_held_before_a_change(trace: &Trace, what: impl Fn(&Tcp<'_>) -> u32) -> Option<usize> {
+    for poll in &trace.polls {
+        let mut runs: BTreeMap<Vec<u8>, (usize, u32)> = BTreeMap::new();
+        for number in poll.frames.clone() {
+            let Some(tcp) = Tcp::parse(&trace.frames[number].bytes) else { continue };
+            // CWR and the flags that close never join, whatever the mutant; a bad frame never does.
+            let joins = tcp.flags() & !ECE == ACK && !tcp.payload().is_empty();
+            if !joins || !tcp.has_exact_length() || !tcp.has_good_checksum() || !tcp.has_good_header() {
+                continue;
+            }
+            let value = what(&tcp);
+            match runs.get(&tcp.flow()) {
+                Some(&(first, held)) if held != value => return Some(first),
+                Some(_) => {}
+                None => {
+                    runs.insert(tcp.flow(), (number, value));
+                }
+            }
+        }
+    }
+    None
+}
+
+const ACK: u8 = 0x10;

@@ -1,0 +1,165 @@
+//! `segment(coalesce(stream)) == stream`, per flow and byte for byte: what makes GRO an offload that may be trusted.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod every_backend;
+
+use bytes::Bytes;
+use every_backend::{DEFAULT, TC, Tcp, canonical, entry, on_every_backend, shipped, without_urgent_pointer};
+use gro_bench::backend::UserBackend;
+use gro_bench::segment::segment;
+use gro_bench::trace::{Trace, Vlan};
+use gro_bench::{Backend, EngineConfig, Mutant, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Frames whose order must survive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// One direction of one connection, and the VLAN tag.
+    Flow(Vec<u8>, u32),
+    /// Frames that GRO cannot look at: they overtake what is held of their flow, but leave at once and so in order.
+    Overtaking,
+}
+
+type Lanes = BTreeMap<Lane, Vec<Vec<u8>>>;
+
+#[test]
+fn tcp4_bulk_comes_back_frame_by_frame() {
+    bulk("tcp4-bulk", 3.0);
+}
+
+#[test]
+fn tcp6_bulk_comes_back_frame_by_frame() {
+    bulk("tcp6-bulk", 3.0);
+}
+
+/// Everything in `tcp-mixed` comes back, but for urgent pointers: GRO ignores them without URG, and merges segments that differ
+/// in nothing else (`flags_urg_ptr_alone`). In those flows they are left out, with the checksum over them.
+#[test]
+fn tcp_mixed_comes_back_but_for_urgent_pointers() {
+    let trace = shipped("tcp-mixed");
+    let cases = entry("tcp-mixed").cases;
+    let frames = cases.iter().filter(|case| case.name.starts_with("flags_urg_ptr")).flat_map(|case| {
+        let range = case.first..case.first + case.frames;
+        trace.frames[range].iter().map(|frame| lane(&frame.bytes, vlan(frame.vlan)))
+    });
+    let lossy: BTreeSet<Lane> = frames.collect();
+    assert!(!lossy.is_empty());
+    for engine in [TC, DEFAULT] {
+        compare(&trace, &engine, &lossy, |_, _| ());
+    }
+}
+
+/// The comparison can fail: an engine that joins what it must not loses the second window, and ECE.
+#[test]
+fn a_broken_rule_does_not_come_back() {
+    let trace = shipped("tcp-mixed");
+    let whole = BTreeSet::new();
+    let sent = lanes(trace.frames.iter().map(|frame| (frame.bytes.clone(), vlan(frame.vlan))), &whole);
+    for mutant in [Mutant::Window, Mutant::Ece] {
+        let engine = EngineConfig { mutant: Some(mutant), ..DEFAULT };
+        let outcome = UserBackend.run(&trace, &engine).unwrap();
+        assert!(difference(&sent, &resegmented(&outcome, &whole)).is_some(), "{mutant:?}");
+    }
+}
+
+fn bulk(name: &str, least: f64) {
+    let trace = shipped(name);
+    let sent = payloads(trace.frames.iter().map(|frame| (&frame.bytes[..], vlan(frame.vlan))));
+    for engine in [TC, DEFAULT] {
+        compare(&trace, &engine, &BTreeSet::new(), |backend, outcome| {
+            let came = payloads(outcome.records.iter().map(|record| (&record.bytes[..], record.vlan)));
+            assert!(came == sent, "{backend}: a payload byte is lost, doubled or out of order");
+            let ratio = trace.frames.len() as f64 / outcome.records.len() as f64;
+            assert!(ratio > least, "{backend}: {ratio:.2} packets in per packet out");
+        });
+    }
+}
+
+/// Every backend's packets, cut up again, are the trace's frames in each lane.
+fn compare(
+    trace: &Trace,
+    engine: &EngineConfig,
+    lossy: &BTreeSet<Lane>,
+    mut also: impl FnMut(&str, &Outcome),
+) {
+    let sent = lanes(trace.frames.iter().map(|frame| (frame.bytes.clone(), vlan(frame.vlan))), lossy);
+    on_every_backend(trace, engine, |backend, outcome| {
+        let mut merged = 0;
+        for (number, record) in outcome.records.iter().enumerate() {
+            if record.segs > 1 {
+                merged += 1;
+                let tcp = Tcp::parse(&record.bytes).expect("only TCP is merged");
+                assert!(tcp.has_exact_length(), "{backend}: delivery {number}: IP length");
+                assert!(tcp.has_good_header(), "{backend}: delivery {number}: IPv4 header checksum");
+                assert!(tcp.has_good_checksum(), "{backend}: delivery {number}: TCP checksum");
+            }
+        }
+        if let Some(difference) = difference(&sent, &resegmented(outcome, lossy)) {
+            panic!("{backend}: {difference}");
+        }
+        assert!(merged > 0, "{backend} merged nothing");
+        also(backend, outcome);
+    });
+}
+
+/// What a backend delivered, cut up again.
+fn resegmented(outcome: &Outcome, lossy: &BTreeSet<Lane>) -> Lanes {
+    let frames = outcome.records.iter().enumerate().flat_map(|(number, record)| {
+        let frames = segment(record).unwrap_or_else(|why| panic!("delivery {number}: {why}"));
+        assert_eq!(frames.len(), record.segs as usize, "delivery {number}");
+        frames.into_iter().map(|frame| (frame, record.vlan))
+    });
+    lanes(frames, lossy)
+}
+
+fn lanes(frames: impl Iterator<Item = (Bytes, u32)>, lossy: &BTreeSet<Lane>) -> Lanes {
+    let mut lanes = Lanes::new();
+    for (frame, vlan) in frames {
+        let lane = lane(&frame, vlan);
+        let frame = if lossy.contains(&lane) { without_urgent_pointer(&frame) } else { canonical(&frame) };
+        lanes.entry(lane).or_default().push(frame);
+    }
+    lanes
+}
+
+/// The first frame of a lane that is another one.
+fn difference(sent: &Lanes, came: &Lanes) -> Option<String> {
+    for (lane, sent) in sent {
+        let came = came.get(lane).map_or(&[][..], |frames| frames);
+        let most = sent.len().max(came.len());
+        if let Some(at) = (0..most).find(|&at| sent.get(at) != came.get(at)) {
+            let (sent_len, came_len) = (sent.len(), came.len());
+            return Some(format!(
+                "{lane:02x?}: frame {at} is another one; {sent_len} sent, {came_len} came\n  sent {:02x?}\n  came {:02x?}",
+                sent.get(at),
+                came.get(at)
+            ));
+        }
+    }
+    came.keys().find(|lane| !sent.contains_key(lane)).map(|lane| format!("{lane:02x?} was never sent"))
+}
+
+fn lane(frame: &[u8], vlan: u32) -> Lane {
+    match Tcp::parse(frame) {
+        // With a wrong length the checksum is not looked at, and order is kept.
+        Some(tcp) if tcp.has_good_header() && (!tcp.has_exact_length() || tcp.has_good_checksum()) => {
+            Lane::Flow(tcp.flow(), vlan)
+        }
+        _ => Lane::Overtaking,
+    }
+}
+
+fn vlan(tag: Option<Vlan>) -> u32 {
+    tag.map_or(0, |tag| u32::from(tag.tpid) << 16 | u32::from(tag.tci))
+}
+
+/// The TCP payload of each flow in one piece, straight from the packets.
+fn payloads<'a>(packets: impl Iterator<Item = (&'a [u8], u32)>) -> BTreeMap<Lane, Vec<u8>> {
+    let mut streams: BTreeMap<Lane, Vec<u8>> = BTreeMap::new();
+    for (bytes, vlan) in packets {
+        if let Some(tcp) = Tcp::parse(bytes) {
+            streams.entry(Lane::Flow(tcp.flow(), vlan)).or_default().extend(tcp.payload());
+        }
+    }
+    streams
+}

@@ -1,0 +1,330 @@
+//! The real binary, as a user meets it: exit codes, messages, pipes.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::ffi::OsStr;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Frames of the capture in [`bulk`].
+const FRAMES: usize = 12;
+const GSO_SIZE: usize = 1_000;
+
+#[test]
+fn verify_says_equal_with_exit_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = gro([OsStr::new("verify"), bulk(folder.path()).as_os_str()]);
+    let text = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", self::text(&output.stderr));
+    assert!(text.lines().filter(|line| line.starts_with("bulk ")).count() == 2, "two configs: {text}");
+    assert!(
+        text.ends_with("equal: every backend that ran delivered the same bytes for the same reasons\n"),
+        "{text}"
+    );
+    assert!(output.stderr.is_empty(), "no progress bar where there is no terminal");
+}
+
+#[test]
+fn verify_of_a_folder_takes_its_captures() {
+    let folder = tempfile::tempdir().unwrap();
+    bulk(folder.path());
+    let output = gro(["verify".as_ref(), folder.path().as_os_str(), "--config".as_ref(), "tc".as_ref()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout).lines().filter(|line| line.starts_with("bulk ")).count(), 1);
+}
+
+#[test]
+fn a_mutant_is_found_with_exit_1_and_the_frame_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    // The window changes at frame 4; the packet that must end before it starts at frame 0 or, with a pure ACK first, at 1.
+    for (ack, expected) in [(false, "first at frame #0"), (true, "first at frame #1")] {
+        let mut frames = if ack { vec![segment(0, 500, 0)] } else { Vec::new() };
+        frames.extend((0..8).map(|number| segment(number, if number < 4 { 500 } else { 400 }, GSO_SIZE)));
+        let path = folder.path().join("window.pcap");
+        std::fs::write(&path, pcap(&frames)).unwrap();
+        let output = gro(["verify".as_ref(), path.as_os_str(), "--mutant".as_ref(), "window".as_ref()]);
+        let text = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(expected) && text.contains("DIFFERENT"), "{text}");
+        let output = gro(["verify".as_ref(), path.as_os_str()]);
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn verify_json_is_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let output = gro(["verify".as_ref(), "-j".as_ref(), file.as_os_str()]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["equal"]), (&1.into(), &true.into()));
+    let run = &json["runs"][1];
+    assert_eq!((&run["trace"], &run["config"]), (&"bulk".into(), &"default".into()));
+    assert_eq!((&run["frames"], &run["backends"]["user"]["packets"]), (&FRAMES.into(), &1.into()));
+    assert_eq!(run["backends"]["user"]["output_digest"], run["backends"]["nic"]["output_digest"]);
+    let output =
+        gro(["verify".as_ref(), "-j".as_ref(), "--mutant".as_ref(), "ece".as_ref(), file.as_os_str()]);
+    assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok());
+}
+
+#[test]
+fn a_required_backend_that_is_not_there_is_exit_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let message = fails(["verify".as_ref(), file.as_os_str(), "--require".as_ref(), "user,nosuch".as_ref()]);
+    assert!(message.contains("nosuch") && message.contains("user, tc, nic"), "{message}");
+    let output = gro(["verify".as_ref(), file.as_os_str(), "--require".as_ref(), "user,nic".as_ref()]);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_exit_2_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(bulk(folder.path())).unwrap();
+    let output = folder.path().join("out.pcapng");
+    for (name, content, words) in [
+        ("absent.pcapng", None, "cannot be read"),
+        ("garbage.pcapng", Some(&b"this is no capture at all"[..]), "neither pcapng nor pcap"),
+        ("empty.pcapng", Some(&[][..]), "empty"),
+        ("truncated.pcap", Some(&whole[..whole.len() - 3]), "ends inside record 12"),
+        ("folder.pcapng/none", None, "cannot be read"),
+    ] {
+        let path = folder.path().join(name);
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let verify = fails(["verify".as_ref(), path.as_os_str()]);
+        let replay = fails(["replay", "-r"].map(OsStr::new).into_iter().chain([
+            path.as_os_str(),
+            "-w".as_ref(),
+            output.as_os_str(),
+        ]));
+        for message in [verify, replay] {
+            assert!(message.starts_with("gro: ") && message.contains(name), "{message}");
+            assert!(message.contains(words), "{message}");
+        }
+    }
+    let message = fails([
+        "replay".as_ref(),
+        "-r".as_ref(),
+        bulk(folder.path()).as_os_str(),
+        "-w".as_ref(),
+        "/nowhere/y".as_ref(),
+    ]);
+    assert!(message.contains("/nowhere/y"), "{message}");
+    let message = fails(["replay", "-r", "x", "-w", "y", "--backend", "nosuch"].map(OsStr::new));
+    assert!(message.contains("nosuch"), "{message}");
+    let wrong = gro(["verify", "--no-such-option"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn replay_writes_merged_packets_with_their_comment() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let written = folder.path().join("out.pcapng");
+    for backend in ["user", "nic"] {
+        let output = gro([
+            "replay".as_ref(),
+            "-r".as_ref(),
+            file.as_os_str(),
+            "-w".as_ref(),
+            written.as_os_str(),
+            "--backend".as_ref(),
+            backend.as_ref(),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "12 frames in, 1 packets out, 1 of them merged\n");
+        let capture = std::fs::read(&written).unwrap();
+        let comment = format!("segs={FRAMES} gso_size={GSO_SIZE} first=#0 last=#11 flush=poll_end");
+        assert!(contains(&capture, comment.as_bytes()), "{backend}: {comment}");
+        // What was written is a capture that holds one packet, which no engine changes any more.
+        let trace = gro_bench::trace::Trace::open(&written).unwrap();
+        assert_eq!(trace.frames.len(), 1);
+        assert_eq!(gro_bench::trace::tcp_payload(&trace.frames[0].bytes), (FRAMES * GSO_SIZE) as u32);
+        assert_eq!(gro(["verify".as_ref(), written.as_os_str()]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn replay_takes_a_part_and_reports_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let (read, write) = (file.to_str().unwrap(), folder.path().join("out.pcapng"));
+    let output =
+        gro(["replay", "-r", read, "-w", write.to_str().unwrap(), "-c", "5", "--gro-max-size", "3000", "-j"]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    // 40 bytes of headers and two segments stay below 3,000 bytes, three do not.
+    assert_eq!((&json["frames"], &json["packets"], &json["merged"]), (&5.into(), &3.into(), &2.into()));
+}
+
+#[test]
+fn replay_works_in_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = std::fs::read(bulk(folder.path())).unwrap();
+    let mut child = command(["replay", "-r", "-", "-w", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(contains(&output.stdout, b"segs=12 gso_size=1000 first=#0 last=#11"));
+    let written = folder.path().join("piped.pcapng");
+    std::fs::write(&written, &output.stdout).unwrap();
+    assert_eq!(gro_bench::trace::Trace::open(&written).unwrap().frames.len(), 1);
+
+    let mut child = command(["replay", "-r", "-", "-w", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"nonsense").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("standard input"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn hash_shows_three_equal_hashes() {
+    let output = gro(["hash"]);
+    assert_eq!(output.status.code(), Some(0), "stale images: {}", text(&output.stdout));
+    let text = text(&output.stdout);
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!(of("library").len(), 64);
+    assert_eq!((of("library"), of("library")), (of("tc"), of("nic")));
+    let json: serde_json::Value = serde_json::from_slice(&gro(["hash", "-j"]).stdout).unwrap();
+    assert_eq!((&json["schema"], &json["equal"]), (&1.into(), &true.into()));
+    assert_eq!(json["library"], of("library"));
+}
+
+#[test]
+fn every_subcommand_has_help() {
+    let help = |arguments: &[&str]| {
+        let output = gro(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        text(&output.stdout)
+    };
+    let all = help(&["--help"]);
+    let commands = all.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| {
+        let name = line.strip_prefix("  ")?;
+        name.starts_with(|first: char| first.is_ascii_alphabetic()).then(|| name.split(' ').next())?
+    });
+    let commands: Vec<&str> = commands.collect();
+    assert!(["verify", "replay", "hash"].iter().all(|name| commands.contains(name)), "{all}");
+    for command in commands.into_iter().filter(|&name| name != "help") {
+        assert!(help(&[command, "--help"]).contains("Usage: gro"), "{command}");
+    }
+    assert!(help(&["--version"]).starts_with("gro "));
+}
+
+/// `gro … | head -0`: the reader has gone before the first byte.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["hash"][..],
+        &["hash", "-j"],
+        &["verify", file],
+        &["verify", "-j", file],
+        &["replay", "-r", file, "-w", "-"],
+        &["--help"],
+        &["verify", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = command(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let mut message = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        let status = child.wait().unwrap();
+        assert!(!message.contains("pipe") && !message.contains("panic"), "{arguments:?}: {message}");
+        assert!(status.success(), "{arguments:?}: {status}: {message}");
+    }
+}
+
+fn gro(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+    command(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs what must end in trouble, and gives its message.
+fn fails(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let output = gro(arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(output.stdout.is_empty(), "nothing on standard output beside a message");
+    message
+}
+
+fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gro"));
+    command.args(arguments);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A capture of one flow that becomes one packet.
+fn bulk(folder: &Path) -> PathBuf {
+    let path = folder.join("bulk.pcap");
+    let frames: Vec<_> = (0..FRAMES).map(|number| segment(number, 500, GSO_SIZE)).collect();
+    std::fs::write(&path, pcap(&frames)).unwrap();
+    path
+}
+
+/// A TCP segment over IPv4, its checksums complete.
+fn segment(number: usize, window: u16, length: usize) -> Vec<u8> {
+    let mut frame = Vec::from(*b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0");
+    frame.extend([0x45, 0]);
+    frame.extend((40 + length as u16).to_be_bytes());
+    frame.extend([0, number as u8, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 1, 187]);
+    frame.extend((5_000 + number * GSO_SIZE).to_be_bytes().into_iter().skip(4));
+    frame.extend([0, 0, 0, 9, 0x50, 0x10]);
+    frame.extend(window.to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend((0..length).map(|at| at as u8));
+    let check = checksum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&check);
+    let check = checksum(&[&frame[26..34], &[0, 6], &(20 + length as u16).to_be_bytes(), &frame[34..]]);
+    frame[50..52].copy_from_slice(&check);
+    frame
+}
+
+fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let mut sum: u32 =
+        words.map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!sum as u16).to_be_bytes()
+}
+
+/// An old pcap file, microseconds, little endian.
+fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 0x0004_0000, 1] {
+        file.extend_from_slice(&u32::to_le_bytes(word));
+    }
+    for (number, frame) in frames.iter().enumerate() {
+        for word in [1_700_000_000, number as u32, frame.len() as u32, frame.len() as u32] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(frame);
+    }
+    file
+}
