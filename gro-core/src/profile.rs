@@ -49,14 +49,28 @@ pub struct Config {
     /// `gro_flush_timeout` in nanoseconds; 0 delivers everything at the end of each poll. Other values keep packets
     /// of the current jiffy until the timer, which is an input ([`crate::Event::Tick`]).
     pub flush_timeout: u32,
+    /// What becomes of UDP.
+    pub udp: UdpMode,
+}
+
+/// Whether UDP is coalesced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum UdpMode {
+    /// Datagrams are delivered as they come: the kernel's default without a UDP_GRO socket.
+    #[default]
+    Off = 0,
+    /// `rx-udp-gro-forwarding`: datagrams that no socket here asked for are coalesced.
+    Forwarding = 1,
 }
 
 impl Config {
     /// The kernel's defaults.
-    pub const DEFAULT: Self = Self { gro_max_size: 65_536, gro_ipv4_max_size: 65_536, flush_timeout: 0 };
+    pub const DEFAULT: Self =
+        Self { gro_max_size: 65_536, gro_ipv4_max_size: 65_536, flush_timeout: 0, udp: UdpMode::Off };
 
     /// The largest config the tc datapath can run: it cannot build a larger packet.
-    pub const TC: Self = Self { gro_max_size: 15_000, gro_ipv4_max_size: 15_000, flush_timeout: 0 };
+    pub const TC: Self = Self { gro_max_size: 15_000, gro_ipv4_max_size: 15_000, ..Self::DEFAULT };
 
     /// The limit for packets of one family.
     #[inline(always)]
@@ -67,12 +81,13 @@ impl Config {
     }
 
     /// Canonical encoding: domain tag, then the fields in order, little endian.
-    pub fn encode(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    pub fn encode(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(b"gro1");
         bytes[4..8].copy_from_slice(&self.gro_max_size.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.gro_ipv4_max_size.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.flush_timeout.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.flush_timeout.to_le_bytes());
+        bytes[16..].copy_from_slice(&(self.udp as u32).to_le_bytes());
         bytes
     }
 }

@@ -1,4 +1,5 @@
-//! What two TCP segments of one flow must share (`tcp_gro_receive`, net/ipv4/tcp_offload.c).
+//! What two TCP segments of one flow must share (`tcp_gro_receive`, net/ipv4/tcp_offload.c). A UDP datagram, whose TCP fields
+//! are all 0, shares them.
 
 use super::{CWR, FIN, PSH, RST, SYN, URG};
 use crate::flow::{Difference, Flow};
@@ -9,6 +10,8 @@ use crate::reason::{Bypass, FlushReason};
 /// Flags with which a segment never waits for a follower.
 const CLOSING: u32 = URG | PSH | RST | SYN | FIN;
 const WINDOW: u32 = 0x0000_ffff;
+/// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
+const UDP_SEGMENTS_MAX: u32 = 64;
 
 /// Zero when the headers may be merged.
 #[inline(always)]
@@ -54,6 +57,8 @@ pub(super) fn closes(held: &Flow, packet: &Packet) -> FlushReason {
         FlushReason::Push
     } else if packet.payload_len < held.gso_size {
         FlushReason::Short
+    } else if packet.udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX {
+        FlushReason::Segments
     } else {
         FlushReason::None
     }
