@@ -241,7 +241,7 @@ fn udp_rules() {
         assert_eq!(run(forwarding, lens(&[0, 100])), ("NH".into(), vec![1, 1]));
         assert_eq!(run(forwarding, lens(&[100; 70])).1, [64, 6]);
         assert_eq!(run(forwarding, lens(&[1400; 50])).1, [46, 4]);
-        let broken = |n: u32| Seg { break_l4: n == 1, ..seg(n) };
+        let broken = |n: u32| Seg { break_l4: n == 1, id: 7, ..seg(n) };
         assert_eq!(run(forwarding, vec![broken(0), broken(1), broken(2)]), ("HNM".into(), vec![1, 2]));
         let ttl = |n: u32| Seg { ttl: 64 - u8::from(n == 1), ..seg(n) };
         assert_eq!(run(forwarding, vec![ttl(0), ttl(1)]), ("HH".into(), vec![1, 1]));
