@@ -1,13 +1,32 @@
 //! Rule sets, their hashes, and what an administrator configures.
 
+use crate::coalesce::{CWR, FIN, PSH};
+
 /// A rule-set version: what one kernel release does. A compile-time parameter of the engine.
 pub trait Profile {
     /// The name, as in `linux-6.18`.
     const NAME: &'static str;
     /// SHA-256 over the domain tag, the source hash and the name.
     const PROGRAM_HASH: [u8; 32];
-    /// Bits of the TCP flag word (data offset, reserved, flags, window) that must be equal to join.
+    /// Bits of the TCP flag word (data offset, reserved, flags, window) that must be equal to join (`tcp_gro_receive`,
+    /// net/ipv4/tcp_offload.c).
     const CONTROL_EQUAL: u32;
+    /// Bits of the TCP flag word with which a segment never joins.
+    const CONTROL_ALONE: u32;
+    /// An IPv4 identification may stay the same only with the don't-fragment bit (`inet_gro_flush`, include/net/gro.h).
+    const FIXED_ID_NEEDS_DF: bool;
+}
+
+/// Linux 6.12.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux612;
+
+impl Profile for Linux612 {
+    const NAME: &'static str = "linux-6.12";
+    const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_12;
+    const CONTROL_EQUAL: u32 = !(FIN | PSH | CWR);
+    const CONTROL_ALONE: u32 = CWR;
+    const FIXED_ID_NEEDS_DF: bool = true;
 }
 
 /// Linux 6.18.
@@ -17,8 +36,21 @@ pub struct Linux618;
 impl Profile for Linux618 {
     const NAME: &'static str = "linux-6.18";
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_18;
-    /// All but FIN and PSH (`tcp_gro_receive`, net/ipv4/tcp_offload.c).
-    const CONTROL_EQUAL: u32 = !(crate::coalesce::FIN | crate::coalesce::PSH);
+    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_ALONE: u32 = CWR;
+    const FIXED_ID_NEEDS_DF: bool = false;
+}
+
+/// Linux 7.x.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux7;
+
+impl Profile for Linux7 {
+    const NAME: &'static str = "linux-7.x";
+    const PROGRAM_HASH: [u8; 32] = hashes::LINUX_7;
+    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_ALONE: u32 = 0;
+    const FIXED_ID_NEEDS_DF: bool = false;
 }
 
 mod hashes {

@@ -1,7 +1,7 @@
 //! What two TCP segments of one flow must share (`tcp_gro_receive`, net/ipv4/tcp_offload.c). A UDP datagram, whose TCP fields
 //! are all 0, shares them.
 
-use super::{CWR, FIN, PSH, RST, SYN, URG};
+use super::{FIN, PSH, RST, SYN, URG};
 use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
 use crate::profile::Profile;
@@ -16,7 +16,7 @@ const UDP_SEGMENTS_MAX: u32 = 64;
 /// Zero when the headers may be merged.
 #[inline(always)]
 pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> u32 {
-    (packet.control & CWR)
+    (packet.control & P::CONTROL_ALONE)
         | (held.control ^ packet.control) & P::CONTROL_EQUAL
         | (held.ack ^ packet.ack)
         | (held.next_seq ^ packet.seq)
@@ -27,7 +27,7 @@ pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &
 #[inline(always)]
 pub(super) fn why_not<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> FlushReason {
     let control = (held.control ^ packet.control) & P::CONTROL_EQUAL;
-    if packet.control & CWR != 0 {
+    if packet.control & P::CONTROL_ALONE != 0 {
         FlushReason::Cwr
     } else if control & !WINDOW != 0 {
         FlushReason::Flags

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checksum::{field, halves};
-use crate::{Bypass, Linux618, UdpMode};
+use crate::{Bypass, Linux7, Linux612, Linux618, UdpMode};
 use alloc::string::String;
 use alloc::vec;
 
@@ -104,7 +104,14 @@ impl Seg {
 }
 
 fn run_with(config: Config, frames: impl IntoIterator<Item = (Bytes, Meta)>) -> (String, Vec<Delivered>) {
-    let mut engine = Engine::<Linux618>::new(config);
+    run_as::<Linux618>(config, frames)
+}
+
+fn run_as<P: Profile>(
+    config: Config,
+    frames: impl IntoIterator<Item = (Bytes, Meta)>,
+) -> (String, Vec<Delivered>) {
+    let mut engine = Engine::<P>::new(config);
     let mut out = vec![];
     let mut verdicts = String::new();
     for (frame, meta) in frames {
@@ -251,6 +258,31 @@ fn udp_rules() {
     let mut unchecked = Seg { udp: true, ..seg(0) }.bytes().to_vec();
     unchecked[40..42].copy_from_slice(&[0, 0]);
     assert_eq!(run_with(forwarding, [(unchecked.into(), Meta::default())]).0, "N");
+}
+
+/// kernel-release differences: CWR, and IPv4 identification.
+#[test]
+fn profiles_differ_where_their_kernels_do() {
+    fn of<P: Profile>(segments: &[Seg]) -> Vec<u32> {
+        let frames = segments.iter().map(|seg| (seg.bytes(), Meta::default()));
+        run_as::<P>(Config::DEFAULT, frames).1.iter().map(|packet| packet.segs).collect()
+    }
+    let all = |segments: &[Seg]| [of::<Linux612>(segments), of::<Linux618>(segments), of::<Linux7>(segments)];
+    let cwr = |on: &[u32]| {
+        (0..5)
+            .map(|n| Seg { flags: if on.contains(&n) { 0x10 | CWR } else { 0x10 }, ..seg(n) })
+            .collect::<Vec<_>>()
+    };
+    // The selftest's flags_cwr: 100, CWR, CWR, 100, 100.
+    assert_eq!(all(&cwr(&[1, 2])), [vec![1, 1, 3], vec![1, 1, 1, 2], vec![1, 2, 2]]);
+    // Only 6.12 lets a segment without CWR follow one with it.
+    assert_eq!(all(&cwr(&[0])), [vec![5], vec![1, 4], vec![1, 4]]);
+    let ids = |ids: &[u16], fragment| {
+        ids.iter().zip(0..).map(|(&id, n)| Seg { id, fragment, ..seg(n) }).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&ids(&[8, 8, 8], 0)), [vec![1, 1, 1], vec![3], vec![3]]);
+    assert_eq!(all(&ids(&[8, 8, 8], 0x4000)), [vec![3], vec![3], vec![3]]);
+    assert_eq!(all(&ids(&[8, 9, 10], 0)), [vec![3], vec![3], vec![3]]);
 }
 
 #[test]
