@@ -59,8 +59,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(count) = args.count {
         shorten(&mut trace, count);
     }
-    let config =
-        Config { gro_max_size: args.gro_max_size, gro_ipv4_max_size: args.gro_max_size, flush_timeout: 0 };
+    let size = args.gro_max_size;
+    let config = Config { gro_max_size: size, gro_ipv4_max_size: size, ..Config::DEFAULT };
     let outcome = match backend.run(&trace, &EngineConfig { config, mutant: None }) {
         Ok(outcome) => outcome,
         Err(BackendError::Skipped(why)) => bail!("{} cannot run here: {why}", args.backend),
