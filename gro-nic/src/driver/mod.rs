@@ -199,6 +199,7 @@ impl Nic {
             (register::GRO_MAX_SIZE, config.engine.gro_max_size),
             (register::GRO_IPV4_MAX_SIZE, config.engine.gro_ipv4_max_size),
             (register::FLUSH_TIMEOUT, config.engine.flush_timeout),
+            (register::UDP_FORWARDING, config.engine.udp as u32),
         ];
         for (offset, value) in registers {
             machine.bus_mut().set_register(offset, value);
