@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Capture to read (pcapng or pcap, plain or zstd; `-` for standard input)
     #[arg(short, value_name = "FILE")]
     read: PathBuf,
+    /// Coalesce UDP or not
+    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
+    udp: crate::verify::Udp,
     /// This frame only, counted from 0
     #[arg(long, value_name = "N")]
     frame: Option<usize>,
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     } else {
         Trace::open(&args.read)?
     };
-    let mut frames = explain(&trace, Config::DEFAULT);
+    let mut frames = explain(&trace, Config { udp: args.udp.into(), ..Config::DEFAULT });
     if let Some(number) = args.frame {
         if number >= frames.len() {
             bail!("--frame {number}: {} has {} frames, counted from 0", trace.name, frames.len());
