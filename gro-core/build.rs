@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-const PROFILES: [(&str, &str); 1] = [("LINUX_6_18", "linux-6.18")];
+const PROFILES: [(&str, &str); 3] =
+    [("LINUX_6_12", "linux-6.12"), ("LINUX_6_18", "linux-6.18"), ("LINUX_7", "linux-7.x")];
 
 fn main() -> io::Result<()> {
     let source = Path::new("src");

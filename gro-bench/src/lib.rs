@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod compare;
+pub mod explain;
 mod outcome;
 pub mod report;
 #[cfg(target_os = "linux")]

@@ -1,18 +1,19 @@
 //! The way back: a merged packet cut into segments, as the kernel's GSO does it.
 //!
 //! GRO is an offload, and not LRO, because this exists: `segment(merge(frames))` are the frames again, byte for byte. The rules
-//! are those of `tcp_gso_segment` (net/ipv4/tcp_offload.c), `inet_gso_segment` (net/ipv4/af_inet.c) and `ipv6_gso_segment`
+//! are those of `tcp_gso_segment` (net/ipv4/tcp_offload.c), `__udp_gso_segment` (net/ipv4/udp_offload.c), `inet_gso_segment` (net/ipv4/af_inet.c) and `ipv6_gso_segment`
 //! (net/ipv6/ip6_offload.c); sums and headers are etherparse's and not the engine's, so that a mistake cannot cancel itself out.
 //!
 //! What the first segment's header cannot carry is lost in a merge and does not come back: urgent pointers of later segments
-//! without URG, and which of the two zeros of ones' complement a sender wrote.
+//! without URG, which of the two zeros of ones' complement a sender wrote, and that UDP datagrams all had one identification
+//! (the kernel has a GSO type for that with TCP only).
 
 use crate::Record;
 use bytes::{Bytes, BytesMut};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
-    TcpHeaderSlice,
+    TcpHeaderSlice, UdpHeaderSlice,
 };
 use gro_core::complete::GSO_TCP_FIXEDID;
 
@@ -22,9 +23,9 @@ pub enum SegmentError {
     /// Its headers are cut off or contradict themselves.
     #[error("the {0} header is malformed")]
     Header(&'static str),
-    /// Only TCP over IPv4 and IPv6 is merged.
-    #[error("{segs} segments of something that is not TCP over IPv4 or IPv6")]
-    NotTcp {
+    /// Only TCP and UDP over IPv4 and IPv6 are merged.
+    #[error("{segs} segments of something that is neither TCP nor UDP over IPv4 or IPv6")]
+    NotMergeable {
         /// Segments that the record claims.
         segs: u32,
     },
@@ -46,7 +47,7 @@ pub enum SegmentError {
 /// The frames that a record was merged from. A single frame comes back as it is.
 ///
 /// # Errors
-/// [`SegmentError`] when the record is not a merged TCP packet of the form that GRO delivers.
+/// [`SegmentError`] when the record is not a merged packet of the form that GRO delivers.
 pub fn segment(record: &Record) -> Result<Vec<Bytes>, SegmentError> {
     if record.segs <= 1 {
         return Ok(vec![record.bytes.clone()]);
@@ -66,11 +67,11 @@ pub fn segment(record: &Record) -> Result<Vec<Bytes>, SegmentError> {
         frame.extend_from_slice(header);
         frame.extend_from_slice(piece);
         layout.number(&mut frame, number, gso_size, fixed);
-        if number > 0 {
-            frame[layout.tcp + 13] &= !CWR;
+        if !layout.udp && number > 0 {
+            frame[layout.l4 + 13] &= !CWR;
         }
-        if number + 1 < pieces {
-            frame[layout.tcp + 13] &= !(FIN | PSH);
+        if !layout.udp && number + 1 < pieces {
+            frame[layout.l4 + 13] &= !(FIN | PSH);
         }
         layout.complete(&mut frame)?;
         segments.push(frame.freeze());
@@ -86,7 +87,8 @@ const CWR: u8 = 0x80;
 struct Layout {
     ip: usize,
     ipv6: bool,
-    tcp: usize,
+    udp: bool,
+    l4: usize,
     payload: usize,
 }
 
@@ -95,7 +97,7 @@ impl Layout {
         let ethernet = Ethernet2HeaderSlice::from_slice(frame).or(Err(SegmentError::Header("Ethernet")))?;
         let ip = ethernet.slice().len();
         let packet = &frame[ip..];
-        let (ipv6, protocol, tcp) = match ethernet.ether_type() {
+        let (ipv6, protocol, l4) = match ethernet.ether_type() {
             EtherType::IPV4 => {
                 let header = Ipv4HeaderSlice::from_slice(packet).or(Err(SegmentError::Header("IPv4")))?;
                 (false, header.protocol(), ip + header.slice().len())
@@ -105,22 +107,26 @@ impl Layout {
                 let (next, chain) = behind_extensions(header.next_header(), &packet[header.slice().len()..])?;
                 (true, next, ip + header.slice().len() + chain)
             }
-            _ => return Err(SegmentError::NotTcp { segs }),
+            _ => return Err(SegmentError::NotMergeable { segs }),
         };
-        if protocol != IpNumber::TCP {
-            return Err(SegmentError::NotTcp { segs });
-        }
-        let header = TcpHeaderSlice::from_slice(&frame[tcp..]).or(Err(SegmentError::Header("TCP")))?;
-        Ok(Self { ip, ipv6, tcp, payload: tcp + header.slice().len() })
+        let rest = &frame[l4..];
+        let header = match protocol {
+            IpNumber::TCP => TcpHeaderSlice::from_slice(rest).or(Err(SegmentError::Header("TCP")))?.slice(),
+            IpNumber::UDP => UdpHeaderSlice::from_slice(rest).or(Err(SegmentError::Header("UDP")))?.slice(),
+            _ => return Err(SegmentError::NotMergeable { segs }),
+        };
+        Ok(Self { ip, ipv6, udp: protocol == IpNumber::UDP, l4, payload: l4 + header.len() })
     }
 
     /// Sequence number and identification of segment `number`.
     fn number(&self, frame: &mut [u8], number: usize, gso_size: usize, fixed: bool) {
-        let at = self.tcp + 4;
-        let first = u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-        // Both counters wrap.
-        let sequence = first.wrapping_add((number * gso_size) as u32);
-        frame[at..at + 4].copy_from_slice(&sequence.to_be_bytes());
+        if !self.udp {
+            let at = self.l4 + 4;
+            let first = u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+            // Both counters wrap.
+            let sequence = first.wrapping_add((number * gso_size) as u32);
+            frame[at..at + 4].copy_from_slice(&sequence.to_be_bytes());
+        }
         if !self.ipv6 && !fixed {
             let at = self.ip + 4;
             let first = u16::from_be_bytes([frame[at], frame[at + 1]]);
@@ -142,18 +148,28 @@ impl Layout {
             let value = length(self.ip)?;
             put(frame, self.ip + 2, value);
             put(frame, self.ip + 10, 0);
-            let check = field(Sum16BitWords::new().add_slice(&frame[self.ip..self.tcp]));
+            let check = field(Sum16BitWords::new().add_slice(&frame[self.ip..self.l4]));
             put(frame, self.ip + 10, check);
             self.ip + 12..self.ip + 20
         };
-        put(frame, self.tcp + 16, 0);
         // The length fits: that of the IP packet does.
+        let length = (frame.len() - self.l4) as u16;
+        let (protocol, at) =
+            if self.udp { (IpNumber::UDP, self.l4 + 6) } else { (IpNumber::TCP, self.l4 + 16) };
+        if self.udp {
+            put(frame, self.l4 + 4, length);
+        }
+        put(frame, at, 0);
         let pseudo = Sum16BitWords::new()
             .add_slice(&frame[addresses])
-            .add_2bytes([0, IpNumber::TCP.0])
-            .add_2bytes(((frame.len() - self.tcp) as u16).to_be_bytes());
-        let check = field(pseudo.add_slice(&frame[self.tcp..]));
-        put(frame, self.tcp + 16, check);
+            .add_2bytes([0, protocol.0])
+            .add_2bytes(length.to_be_bytes());
+        let check = match field(pseudo.add_slice(&frame[self.l4..])) {
+            // None at all, in UDP.
+            0 if self.udp => 0xffff,
+            check => check,
+        };
+        put(frame, at, check);
         Ok(())
     }
 }
@@ -319,6 +335,6 @@ mod tests {
         let mut udp = merged(false, &[100, 100], |_| ()).bytes.to_vec();
         udp[23] = 17;
         let record = Record { bytes: udp.into(), ..merged(false, &[100, 100], |_| ()) };
-        assert_eq!(segment(&record), Err(SegmentError::NotTcp { segs: 2 }));
+        assert_eq!(segment(&record), Err(SegmentError::NotMergeable { segs: 2 }));
     }
 }

@@ -4,7 +4,7 @@ use crate::backend::{Backend, BackendError, EngineConfig, Mutant};
 use crate::report::{Report, Run, SCHEMA, Side};
 use crate::trace::{Manifest, Trace, TraceError};
 use crate::{Outcome, compare, hex};
-use gro_core::Config;
+use gro_core::{Config, UdpMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -17,6 +17,8 @@ pub struct Options {
     pub configs: Vec<&'static str>,
     /// Backends that must run, wherever their nature lets them.
     pub require: Vec<String>,
+    /// Whether UDP is coalesced; as each trace's manifest says when not given.
+    pub udp: Option<UdpMode>,
     /// A rule to break in backend `user`.
     pub mutant: Option<Mutant>,
 }
@@ -40,8 +42,15 @@ pub fn verify(
     for path in &options.traces {
         let trace = Trace::open(path)?;
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let expect = Manifest::beside(path)?.and_then(|manifest| Some(manifest.entry(&file)?.expect.clone()));
+        let entry = Manifest::beside(path)?.and_then(|manifest| manifest.entry(&file).cloned());
+        let from_entry = if entry.as_ref().is_some_and(|entry| entry.udp_forwarding) {
+            UdpMode::Forwarding
+        } else {
+            UdpMode::Off
+        };
+        let udp = options.udp.unwrap_or(from_entry);
         for &&(name, config) in &configs {
+            let config = Config { udp, ..config };
             let engine = EngineConfig { config, mutant: options.mutant };
             let mut outcomes = Vec::new();
             for backend in backends.iter_mut() {
@@ -50,8 +59,8 @@ pub fn verify(
                 done += 1;
             }
             // A mutant is meant to differ from its peers, not from the past.
-            let expected =
-                expect.as_ref().and_then(|expect| expect.get(name)).filter(|_| options.mutant.is_none());
+            let expect = entry.as_ref().filter(|_| options.mutant.is_none() && udp == from_entry);
+            let expected = expect.and_then(|entry| entry.expect.get(name));
             runs.push(row(&trace, name, &outcomes, expected.map(|expect| expect.output_digest.as_str())));
         }
     }

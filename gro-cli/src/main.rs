@@ -1,6 +1,7 @@
 //! `gro`: one engine, several targets, and the proof that they agree.
 #![forbid(unsafe_code)]
 
+mod explain;
 mod hash;
 mod progress;
 mod replay;
@@ -23,6 +24,7 @@ struct Cli {
 enum Command {
     Verify(verify::Args),
     Replay(replay::Args),
+    Explain(explain::Args),
     Hash(hash::Args),
 }
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Hash(args) => hash::run(&args),
     };
     match result {

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Largest packet, in bytes from the network header on
     #[arg(long, value_name = "BYTES", default_value_t = Config::DEFAULT.gro_max_size)]
     gro_max_size: u32,
+    /// Coalesce UDP or not
+    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
+    udp: crate::verify::Udp,
     /// Use the first N frames only
     #[arg(short, value_name = "N")]
     count: Option<usize>,
@@ -59,8 +62,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(count) = args.count {
         shorten(&mut trace, count);
     }
+    let size = args.gro_max_size;
     let config =
-        Config { gro_max_size: args.gro_max_size, gro_ipv4_max_size: args.gro_max_size, flush_timeout: 0 };
+        Config { gro_max_size: size, gro_ipv4_max_size: size, udp: args.udp.into(), ..Config::DEFAULT };
     let outcome = match backend.run(&trace, &EngineConfig { config, mutant: None }) {
         Ok(outcome) => outcome,
         Err(BackendError::Skipped(why)) => bail!("{} cannot run here: {why}", args.backend),

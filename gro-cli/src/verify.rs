@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use gro_bench::report::{Report, Run, Side};
 use gro_bench::{Mutant, Options, backend, trace};
+use gro_core::UdpMode;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// Run under this config only
     #[arg(long, value_enum)]
     config: Option<Config>,
+    /// Coalesce UDP or not; a trace's manifest says it otherwise, and a capture without one has it off
+    #[arg(long, value_enum, value_name = "MODE")]
+    udp: Option<Udp>,
     /// Backends that must run (wherever they are applicable)
     #[arg(long, value_delimiter = ',', value_name = "B,B")]
     require: Vec<String>,
@@ -37,6 +41,24 @@ pub(crate) struct Args {
 enum Config {
     Tc,
     Default,
+}
+
+/// Mode of UDP.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Udp {
+    /// Datagrams are delivered as they come
+    Off,
+    /// As with rx-udp-gro-forwarding
+    Forwarding,
+}
+
+impl From<Udp> for UdpMode {
+    fn from(udp: Udp) -> Self {
+        match udp {
+            Udp::Off => Self::Off,
+            Udp::Forwarding => Self::Forwarding,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -63,6 +85,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             None => vec![],
         },
         require: args.require.clone(),
+        udp: args.udp.map(UdpMode::from),
         mutant: args.mutant.map(|rule| match rule {
             Rule::Window => Mutant::Window,
             Rule::Ece => Mutant::Ece,

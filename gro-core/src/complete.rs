@@ -1,9 +1,9 @@
 //! The header of a merged packet: the first segment's, with lengths, checksums and flags rewritten
-//! (`inet_gro_complete`, `ipv6_gro_complete`, `tcp_gro_complete`).
+//! (`inet_gro_complete`, `ipv6_gro_complete`, `tcp_gro_complete`, `udp_gro_complete`).
 
 use crate::checksum::{self, fold, halves};
 use crate::coalesce::{FIN, PSH};
-use crate::flow::Flow;
+use crate::flow::{Flow, length_sum};
 use crate::parse::{IPV6_HEADER, L3, TCP_HEADER};
 
 /// `SKB_GSO_TCPV4` (include/linux/skbuff.h).
@@ -12,6 +12,8 @@ pub const GSO_TCPV4: u32 = 1;
 pub const GSO_TCP_FIXEDID: u32 = 1 << 3;
 /// `SKB_GSO_TCPV6`.
 pub const GSO_TCPV6: u32 = 1 << 4;
+/// `SKB_GSO_UDP_L4`.
+pub const GSO_UDP_L4: u32 = 1 << 17;
 
 /// A big-endian 16-bit word to write at a byte offset of the first frame's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,20 +35,22 @@ pub struct Merged {
     pub gso_size: u16,
     /// Bytes of all headers.
     pub header_len: u16,
-    /// Offset of the TCP header.
+    /// Offset of the TCP or UDP header.
     pub l4: u16,
-    /// Sum of the pseudo-header with the merged length, for CHECKSUM_PARTIAL deliveries: what the TCP checksum field
+    /// Offset of its checksum field.
+    pub check: u16,
+    /// Sum of the pseudo-header with the merged length, for CHECKSUM_PARTIAL deliveries: what the checksum field
     /// then holds, uncomplemented.
     pub pseudo: u16,
     /// Bytes of the whole frame.
     pub len: u32,
-    /// [`GSO_TCPV4`] or [`GSO_TCPV6`], and [`GSO_TCP_FIXEDID`]; 0 for a single frame.
+    /// [`GSO_TCPV4`], [`GSO_TCPV6`] or [`GSO_UDP_L4`], and [`GSO_TCP_FIXEDID`]; 0 for a single frame.
     pub gso_type: u32,
     patches: [Patch; 4],
 }
 
 impl Merged {
-    /// The words to rewrite, with a complete TCP checksum. Empty for a single frame. Unused entries repeat the last one.
+    /// The words to rewrite, with a complete checksum. Empty for a single frame. An unused entry repeats another one.
     #[inline(always)]
     pub fn patches(&self) -> &[Patch] {
         if self.segs > 1 { &self.patches } else { &[] }
@@ -58,47 +62,47 @@ impl Merged {
         self.patches[index & 3]
     }
 
-    /// Offset of the TCP checksum field.
-    #[inline(always)]
-    pub fn checksum_offset(&self) -> u16 {
-        self.l4 + 16
-    }
-
     /// Without a branch: the BPF verifier walks this once for every place of the table and for every path to it.
     #[inline(always)]
     pub(crate) fn of(flow: &Flow) -> Self {
         let many = is_many(flow.segs);
         let ipv6 = flow.ipv6 & 1;
         let network_len = flow.network_len();
-        let tcp_len = flow.payload - flow.l4 + flow.bytes;
+        let udp = flow.udp & 1;
+        let l4_len = flow.payload - flow.l4 + flow.bytes;
 
-        let mut pseudo = 6 + halves(tcp_len);
-        for word in flow.key.addresses {
-            pseudo += halves(word);
-        }
-        // Complete TCP checksum, composed: the segments' payload sums and the first header, which RFC 1071 lets us add.
-        let sum =
-            flow.common_sum + halves(tcp_len) + halves(flow.first_seq) + (flow.control >> 16) + flow.urgent;
-        let tcp_check = checksum::field(fold(sum) as u32 + flow.payload_sum);
+        // Complete checksum, composed: the segments' payload sums and the first header, which RFC 1071 lets us add.
+        let sum = flow.common_sum
+            + length_sum(l4_len, udp)
+            + halves(flow.first_seq)
+            + (flow.control >> 16)
+            + flow.urgent;
+        let l4_check = checksum::field(fold(sum) as u32 + flow.payload_sum) as u32;
+        // UDP writes 0, which means none there, as the other zero.
+        let l4_check = l4_check | (l4_check.wrapping_sub(1) >> 16) & udp.wrapping_neg();
+        let check = flow.l4 + 16 - 10 * udp;
 
         // IPv4: total length and header checksum. IPv6: payload length, twice.
         let old = (flow.payload - L3 + flow.gso_size) as u16;
         let ipv4_check = checksum::replace(flow.id_check as u16, old, network_len as u16) as u32;
-        let ipv6_length = network_len - IPV6_HEADER;
+        let ipv6_length = network_len.wrapping_sub(IPV6_HEADER);
         let patches = [
             patch(L3 + 2 + 2 * ipv6, network_len - IPV6_HEADER * ipv6),
             patch(L3 + 10 - 6 * ipv6, ipv4_check ^ (ipv4_check ^ ipv6_length) & ipv6.wrapping_neg()),
-            patch(flow.l4 + 12, flow.control >> 16),
-            patch(flow.l4 + 16, tcp_check as u32),
+            // TCP: data offset and flags. UDP: length.
+            patch(flow.l4 + 12 - 8 * udp, (flow.control >> 16) | l4_len & udp.wrapping_neg()),
+            patch(check, l4_check),
         ];
-        let gso_type =
-            GSO_TCPV4 + (GSO_TCPV6 - GSO_TCPV4) * ipv6 + GSO_TCP_FIXEDID * (flow.fixed_id & !ipv6 & 1);
+        let fixed_id = flow.fixed_id & !ipv6 & 1;
+        let tcp_type = GSO_TCPV4 + (GSO_TCPV6 - GSO_TCPV4) * ipv6 + GSO_TCP_FIXEDID * fixed_id;
+        let gso_type = tcp_type ^ (tcp_type ^ GSO_UDP_L4) & udp.wrapping_neg();
         Self {
             segs: flow.segs,
             gso_size: (flow.gso_size & many.wrapping_neg()) as u16,
             header_len: flow.payload as u16,
             l4: flow.l4 as u16,
-            pseudo: fold(pseudo),
+            check: check as u16,
+            pseudo: fold(flow.pseudo_sum + halves(l4_len)),
             len: flow.payload + flow.bytes,
             gso_type: gso_type & many.wrapping_neg(),
             patches,

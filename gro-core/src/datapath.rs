@@ -45,7 +45,7 @@ pub struct Meta {
     pub hash: u32,
     /// Outer VLAN tag taken off by the device: TPID (high half) and TCI, 0 for none.
     pub vlan: u32,
-    /// Somebody vouched for the TCP checksum (CHECKSUM_UNNECESSARY).
+    /// Somebody vouched for the TCP or UDP checksum (CHECKSUM_UNNECESSARY).
     pub verified: bool,
 }
 
@@ -216,10 +216,10 @@ fn look<T: Table, D: Datapath>(
 ) -> Result<(), Bypass> {
     let index = bucket_index(input);
     let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
-    parse(&input.window, &mut bucket.packet)?;
+    parse(&input.window, input.config.udp, &mut bucket.packet)?;
     let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
     if !is_valid(&bucket.packet, datapath, frame, input) {
-        return Err(Bypass::TcpChecksum);
+        return Err(Bypass::Checksum);
     }
     bucket.found = bucket.list.find(&bucket.packet, input);
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::checksum::{at_parity, fold, halves};
 use crate::datapath::Input;
-use crate::parse::{IPV6_HEADER, Key, L3, Packet, TCP_HEADER};
+use crate::parse::{IPV6_HEADER, Key, L3, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER};
 use crate::window::{HEADER_MAX, Window};
 
 /// Most words of TCP options: a data offset of 15.
@@ -20,7 +20,9 @@ pub struct Flow {
     pub vlan: u32,
     /// Flow identity.
     pub key: Key,
-    /// Offsets of the TCP header and of the payload, in bytes.
+    /// 1 for UDP, 0 for TCP.
+    pub udp: u32,
+    /// Offset of the TCP or UDP header, in bytes.
     pub l4: u32,
     /// See [`Packet::payload`].
     pub payload: u32,
@@ -52,7 +54,9 @@ pub struct Flow {
     pub bytes: u32,
     /// Jiffy in which the first frame came.
     pub age: u32,
-    /// Sum over the pseudo-header and over all TCP header fields that are equal in every segment.
+    /// Sum over the pseudo-header without its length.
+    pub pseudo_sum: u32,
+    /// Sum over the pseudo-header and over all fields of the TCP or UDP header that are equal in every segment.
     pub common_sum: u32,
     /// Sum over the payload held.
     pub payload_sum: u32,
@@ -72,6 +76,7 @@ impl Flow {
         hash: 0,
         vlan: 0,
         key: Key::EMPTY,
+        udp: 0,
         l4: 0,
         payload: 0,
         first_seq: 0,
@@ -88,6 +93,7 @@ impl Flow {
         gso_size: 0,
         bytes: 0,
         age: 0,
+        pseudo_sum: 0,
         common_sum: 0,
         payload_sum: 0,
         options: [0; OPTION_WORDS],
@@ -144,10 +150,11 @@ impl Flow {
         self.hash = input.meta.hash;
         self.vlan = input.meta.vlan;
         self.key = packet.key;
+        self.udp = packet.udp;
         self.l4 = packet.l4;
         self.payload = packet.payload;
         self.first_seq = packet.seq;
-        self.next_seq = packet.seq.wrapping_add(packet.payload_len);
+        self.next_seq = packet.seq.wrapping_add(packet.sequence_len());
         self.ack = packet.ack;
         self.control = packet.control;
         self.urgent = packet.check_urgent & 0xffff;
@@ -161,7 +168,8 @@ impl Flow {
         self.bytes = packet.payload_len;
         self.age = input.now;
 
-        let mut common = fold(packet.pseudo_sum()) as u32;
+        self.pseudo_sum = fold(packet.pseudo_sum()) as u32;
+        let mut common = self.pseudo_sum;
         common += halves(packet.key.ports) + halves(packet.ack) + (packet.control & 0xffff);
         let words = packet.option_words() as usize;
         for index in 0..OPTION_WORDS {
@@ -190,7 +198,7 @@ impl Flow {
         self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
         self.control |= packet.control & (crate::coalesce::FIN | crate::coalesce::PSH);
         self.fixed_id = fixed_id as u32;
-        self.next_seq = self.next_seq.wrapping_add(packet.payload_len);
+        self.next_seq = self.next_seq.wrapping_add(packet.sequence_len());
         self.bytes += packet.payload_len;
         self.segs += 1;
     }
@@ -198,9 +206,9 @@ impl Flow {
     /// The sum of a verified segment's payload, from its header alone: pseudo-header, header and payload sum to 0xFFFF.
     #[inline(always)]
     fn payload_sum_of(&self, packet: &Packet) -> u16 {
-        let tcp_len = packet.payload - packet.l4 + packet.payload_len;
+        let l4_len = packet.payload - packet.l4 + packet.payload_len;
         let header = self.common_sum
-            + halves(tcp_len)
+            + length_sum(l4_len, packet.udp)
             + halves(packet.seq)
             + (packet.control >> 16)
             + halves(packet.check_urgent);
@@ -215,16 +223,33 @@ impl Flow {
 }
 
 impl Packet {
-    /// The pseudo-header without the length (RFC 9293 section 3.1, RFC 8200 section 8.1).
+    /// Sequence numbers that the payload takes: UDP has none.
+    #[inline(always)]
+    fn sequence_len(&self) -> u32 {
+        self.payload_len & (self.udp & 1).wrapping_sub(1)
+    }
+
+    /// The pseudo-header without the length (RFC 9293 section 3.1, RFC 768, RFC 8200 section 8.1).
     #[inline(always)]
     pub(crate) fn pseudo_sum(&self) -> u32 {
-        const TCP: u32 = 6;
-        let mut sum = TCP;
+        let mut sum = protocol(self.udp);
         for word in self.key.addresses {
             sum += halves(word);
         }
         sum
     }
+}
+
+/// The protocol number, from a flag and without a branch.
+#[inline(always)]
+fn protocol(udp: u32) -> u32 {
+    PROTOCOL_TCP as u32 + (PROTOCOL_UDP - PROTOCOL_TCP) as u32 * (udp & 1)
+}
+
+/// The length's part in a checksum: in the pseudo-header, and in UDP's own header once more.
+#[inline(always)]
+pub(crate) fn length_sum(l4_len: u32, udp: u32) -> u32 {
+    halves(l4_len) << (udp & 1)
 }
 
 #[inline(always)]

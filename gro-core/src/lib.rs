@@ -38,7 +38,7 @@ pub use datapath::{
     Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, step,
 };
 pub use parse::Packet;
-pub use profile::{Config, Linux618, Profile, program_hash, source_hash};
+pub use profile::{Config, Linux7, Linux612, Linux618, Profile, UdpMode, program_hash, source_hash};
 pub use reason::{Bypass, FlushReason};
 pub use table::{BUCKETS, Bucket, DEPTH, Slot, Table};
 pub use window::{HEADER_MAX, STORAGE, Window};

@@ -1,13 +1,32 @@
 //! Rule sets, their hashes, and what an administrator configures.
 
+use crate::coalesce::{CWR, FIN, PSH};
+
 /// A rule-set version: what one kernel release does. A compile-time parameter of the engine.
 pub trait Profile {
     /// The name, as in `linux-6.18`.
     const NAME: &'static str;
     /// SHA-256 over the domain tag, the source hash and the name.
     const PROGRAM_HASH: [u8; 32];
-    /// Bits of the TCP flag word (data offset, reserved, flags, window) that must be equal to join.
+    /// Bits of the TCP flag word (data offset, reserved, flags, window) that must be equal to join (`tcp_gro_receive`,
+    /// net/ipv4/tcp_offload.c).
     const CONTROL_EQUAL: u32;
+    /// Bits of the TCP flag word with which a segment never joins.
+    const CONTROL_ALONE: u32;
+    /// An IPv4 identification may stay the same only with the don't-fragment bit (`inet_gro_flush`, include/net/gro.h).
+    const FIXED_ID_NEEDS_DF: bool;
+}
+
+/// Linux 6.12.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux612;
+
+impl Profile for Linux612 {
+    const NAME: &'static str = "linux-6.12";
+    const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_12;
+    const CONTROL_EQUAL: u32 = !(FIN | PSH | CWR);
+    const CONTROL_ALONE: u32 = CWR;
+    const FIXED_ID_NEEDS_DF: bool = true;
 }
 
 /// Linux 6.18.
@@ -17,8 +36,21 @@ pub struct Linux618;
 impl Profile for Linux618 {
     const NAME: &'static str = "linux-6.18";
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_18;
-    /// All but FIN and PSH (`tcp_gro_receive`, net/ipv4/tcp_offload.c).
-    const CONTROL_EQUAL: u32 = !(crate::coalesce::FIN | crate::coalesce::PSH);
+    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_ALONE: u32 = CWR;
+    const FIXED_ID_NEEDS_DF: bool = false;
+}
+
+/// Linux 7.x.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux7;
+
+impl Profile for Linux7 {
+    const NAME: &'static str = "linux-7.x";
+    const PROGRAM_HASH: [u8; 32] = hashes::LINUX_7;
+    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_ALONE: u32 = 0;
+    const FIXED_ID_NEEDS_DF: bool = false;
 }
 
 mod hashes {
@@ -49,14 +81,28 @@ pub struct Config {
     /// `gro_flush_timeout` in nanoseconds; 0 delivers everything at the end of each poll. Other values keep packets
     /// of the current jiffy until the timer, which is an input ([`crate::Event::Tick`]).
     pub flush_timeout: u32,
+    /// What becomes of UDP.
+    pub udp: UdpMode,
+}
+
+/// Whether UDP is coalesced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum UdpMode {
+    /// Datagrams are delivered as they come: the kernel's default without a UDP_GRO socket.
+    #[default]
+    Off = 0,
+    /// `rx-udp-gro-forwarding`: datagrams that no socket here asked for are coalesced.
+    Forwarding = 1,
 }
 
 impl Config {
     /// The kernel's defaults.
-    pub const DEFAULT: Self = Self { gro_max_size: 65_536, gro_ipv4_max_size: 65_536, flush_timeout: 0 };
+    pub const DEFAULT: Self =
+        Self { gro_max_size: 65_536, gro_ipv4_max_size: 65_536, flush_timeout: 0, udp: UdpMode::Off };
 
     /// The largest config the tc datapath can run: it cannot build a larger packet.
-    pub const TC: Self = Self { gro_max_size: 15_000, gro_ipv4_max_size: 15_000, flush_timeout: 0 };
+    pub const TC: Self = Self { gro_max_size: 15_000, gro_ipv4_max_size: 15_000, ..Self::DEFAULT };
 
     /// The limit for packets of one family.
     #[inline(always)]
@@ -67,12 +113,13 @@ impl Config {
     }
 
     /// Canonical encoding: domain tag, then the fields in order, little endian.
-    pub fn encode(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    pub fn encode(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(b"gro1");
         bytes[4..8].copy_from_slice(&self.gro_max_size.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.gro_ipv4_max_size.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.flush_timeout.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.flush_timeout.to_le_bytes());
+        bytes[16..].copy_from_slice(&(self.udp as u32).to_le_bytes());
         bytes
     }
 }

@@ -38,6 +38,8 @@ pub enum FlushReason {
     Length,
     /// The segment joined and is shorter than the first.
     Short,
+    /// The datagram joined as the 64th.
+    Segments,
     /// The segment joined and carries PSH.
     Push,
     /// The segment joined and carries FIN.
@@ -54,7 +56,7 @@ pub enum FlushReason {
 
 impl FlushReason {
     /// Every reason in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::None,
         Self::Cwr,
         Self::Flags,
@@ -71,6 +73,7 @@ impl FlushReason {
         Self::Size,
         Self::Length,
         Self::Short,
+        Self::Segments,
         Self::Push,
         Self::Fin,
         Self::Evicted,
@@ -98,6 +101,7 @@ impl FlushReason {
             Self::Size => "size",
             Self::Length => "length",
             Self::Short => "short",
+            Self::Segments => "segments",
             Self::Push => "psh",
             Self::Fin => "fin",
             Self::Evicted => "evicted",
@@ -115,7 +119,7 @@ impl FlushReason {
 
 /// Why a frame was delivered at once instead of being held.
 ///
-/// Up to [`Bypass::TcpChecksum`] the frame is not looked at further and overtakes what is held of its flow; from
+/// Up to [`Bypass::UdpLength`] the frame is not looked at further and overtakes what is held of its flow; from
 /// [`Bypass::Length`] on, the held packet of its flow left first and order is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -133,7 +137,7 @@ pub enum Bypass {
     Fragment,
     /// The IPv4 header checksum is wrong.
     IpChecksum,
-    /// Not TCP (fragment headers of IPv6 and unknown extension headers included).
+    /// Neither TCP nor UDP (fragment headers of IPv6 and unknown extension headers included).
     Protocol,
     /// The TCP data offset is below 5.
     DataOffset,
@@ -141,8 +145,14 @@ pub enum Bypass {
     TooLong,
     /// The backend had no storage for the flow table.
     NoTable,
-    /// The TCP checksum is wrong, or nobody could verify it.
-    TcpChecksum,
+    /// The TCP or UDP checksum is wrong, or nobody could verify it.
+    Checksum,
+    /// A UDP datagram, and UDP is not coalesced.
+    UdpOff,
+    /// A UDP datagram without checksum.
+    UdpNoChecksum,
+    /// The UDP length is 8 or less, or differs from the bytes present.
+    UdpLength,
     /// The IP length differs from the bytes present, or the IPv4 reserved bit is set.
     Length,
     /// A TCP segment without payload.
@@ -153,7 +163,7 @@ pub enum Bypass {
 
 impl Bypass {
     /// Every reason in the order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::None,
         Self::NotIp,
         Self::Truncated,
@@ -164,7 +174,10 @@ impl Bypass {
         Self::DataOffset,
         Self::TooLong,
         Self::NoTable,
-        Self::TcpChecksum,
+        Self::Checksum,
+        Self::UdpOff,
+        Self::UdpNoChecksum,
+        Self::UdpLength,
         Self::Length,
         Self::Empty,
         Self::Flags,
@@ -183,7 +196,10 @@ impl Bypass {
             Self::DataOffset => "data_offset",
             Self::TooLong => "too_long",
             Self::NoTable => "no_table",
-            Self::TcpChecksum => "tcp_checksum",
+            Self::Checksum => "checksum",
+            Self::UdpOff => "udp_off",
+            Self::UdpNoChecksum => "udp_no_checksum",
+            Self::UdpLength => "udp_length",
             Self::Length => "length",
             Self::Empty => "empty",
             Self::Flags => "flags",

@@ -5,7 +5,7 @@ use crate::reason::{Bypass, FlushReason};
 /// Room for every [`FlushReason`]; a power of two, so that an index needs no check.
 pub const FLUSH_COUNTERS: usize = 32;
 /// Room for every [`Bypass`].
-pub const BYPASS_COUNTERS: usize = 16;
+pub const BYPASS_COUNTERS: usize = 32;
 
 /// What happened since the state was zeroed. All zero is the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

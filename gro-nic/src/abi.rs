@@ -5,7 +5,7 @@
 //! Everything is little endian. Offsets and sizes are in bytes.
 
 /// Version of this contract; the image carries it, the driver writes it, the firmware refuses another one.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Address map of the device.
 pub mod memory {
@@ -73,6 +73,8 @@ pub mod register {
     pub const GRO_IPV4_MAX_SIZE: u32 = 0x014;
     /// Host: `gro_flush_timeout` in nanoseconds.
     pub const FLUSH_TIMEOUT: u32 = 0x018;
+    /// Host: 1 when UDP is coalesced ([`gro_core::UdpMode::Forwarding`]), else 0.
+    pub const UDP_FORWARDING: u32 = 0x01c;
     /// Host, doorbell: events posted so far, modulo 2^32.
     pub const RX_PRODUCER: u32 = 0x040;
     /// Host, doorbell: completions taken so far, modulo 2^32.
@@ -108,7 +110,7 @@ pub mod event {
     pub const FLAGS: u32 = 1;
     /// u16: buffer, header entry and scatter entry of the frame.
     pub const BUFFER: u32 = 2;
-    /// u16: bytes of the frame.
+    /// u16: bytes of the frame; with [`LONG`] a u32, and no sum.
     pub const LENGTH: u32 = 4;
     /// u16: ones'-complement sum of the whole frame as big-endian words, folded, not inverted.
     pub const SUM: u32 = 6;
@@ -128,8 +130,10 @@ pub mod event {
     /// Kind: deliver everything.
     pub const FLUSH: u32 = 5;
 
-    /// Flag: somebody vouched for the TCP checksum.
+    /// Flag: somebody vouched for the TCP or UDP checksum.
     pub const VERIFIED: u32 = 1;
+    /// Flag: the frame is longer than 65,535 bytes.
+    pub const LONG: u32 = 2;
 }
 
 /// Completion: one packet that leaves.
@@ -199,5 +203,5 @@ pub mod state {
     /// bypass reason.
     pub const COUNTERS: u32 = 16;
     /// Bytes of what is described here; the engine keeps more behind it.
-    pub const SIZE: u32 = COUNTERS + 8 * (5 + 32 + 16);
+    pub const SIZE: u32 = COUNTERS + 8 * (5 + 32 + 32);
 }

@@ -41,8 +41,14 @@ const NIC_IMAGE: &str = "gro-nic/image/gro-linux-6.18.nicimg";
 /// Programs of the BPF workspace, as its `[[bin]]`s are named.
 const BPF_PROGRAMS: [&str; 4] = ["gro", "inject", "observe", "loss"];
 /// What a device build reads.
-const INPUTS: [&str; 6] =
-    ["Cargo.toml", "gro-core", "gro-ebpf/program", "gro-ebpf/src/abi.rs", "gro-nic/firmware", "gro-nic/src/abi.rs"];
+const INPUTS: [&str; 6] = [
+    "Cargo.toml",
+    "gro-core",
+    "gro-ebpf/program",
+    "gro-ebpf/src/abi.rs",
+    "gro-nic/firmware",
+    "gro-nic/src/abi.rs",
+];
 
 /// Builds, writes, says what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {

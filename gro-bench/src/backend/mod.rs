@@ -116,11 +116,11 @@ fn check_image(hash: [u8; 32]) -> Result<(), BackendError> {
 }
 
 /// TPID and TCI in one word, 0 for none.
-fn vlan_word(vlan: Option<Vlan>) -> u32 {
+pub(crate) fn vlan_word(vlan: Option<Vlan>) -> u32 {
     vlan.map_or(0, |vlan| u32::from(vlan.tpid) << 16 | u32::from(vlan.tci))
 }
 
 /// Jiffies of a time, at the kernel's usual HZ of 250.
-fn jiffies(time_ns: u64) -> u32 {
+pub(crate) fn jiffies(time_ns: u64) -> u32 {
     (time_ns / 4_000_000) as u32
 }

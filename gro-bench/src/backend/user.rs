@@ -67,6 +67,8 @@ impl Profile for AcceptsWindow {
     const NAME: &'static str = "mutant-window";
     const PROGRAM_HASH: [u8; 32] = [0; 32];
     const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL & !0xffff;
+    const CONTROL_ALONE: u32 = Linux618::CONTROL_ALONE;
+    const FIXED_ID_NEEDS_DF: bool = Linux618::FIXED_ID_NEEDS_DF;
 }
 
 /// Mutant: ECE may differ.
@@ -76,4 +78,6 @@ impl Profile for AcceptsEce {
     const NAME: &'static str = "mutant-ece";
     const PROGRAM_HASH: [u8; 32] = [0; 32];
     const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL & !0x0040_0000;
+    const CONTROL_ALONE: u32 = Linux618::CONTROL_ALONE;
+    const FIXED_ID_NEEDS_DF: bool = Linux618::FIXED_ID_NEEDS_DF;
 }

@@ -13,7 +13,7 @@ mod netlink;
 
 pub use capture::{Capture, Captured};
 
-use gro_core::Config;
+use gro_core::{Config, UdpMode};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -117,6 +117,10 @@ impl Sandbox {
         // A sender that could segment would keep the receiver from using NAPI (`veth_skb_is_eligible_for_gro`, veth.c).
         ethtool::set(INJECT, ethtool::Offload::Tso, false).map_err(step("switching TSO off"))?;
         ethtool::set(INGRESS, ethtool::Offload::Gro, true).map_err(step("switching GRO on"))?;
+        if config.udp == UdpMode::Forwarding {
+            ethtool::set_feature(INGRESS, "rx-udp-gro-forwarding", true)
+                .map_err(step("switching UDP GRO on"))?;
+        }
         netlink::Netlink::open()
             .and_then(|mut netlink| {
                 netlink.set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)

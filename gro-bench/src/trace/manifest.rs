@@ -40,6 +40,9 @@ pub struct Entry {
     pub poll: PollRule,
     /// The rule set of [`Self::expect`] and [`Self::cases`], such as `linux-6.18`.
     pub profile: String,
+    /// UDP is coalesced (`rx-udp-gro-forwarding`) when this trace is compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub udp_forwarding: bool,
     /// Frames in the file.
     pub frames: u64,
     /// What must come out, by the name of the config (`default`, `tc`).
@@ -241,6 +244,7 @@ mod tests {
             hash: HashRule::Zero,
             poll: PollRule::default(),
             profile: "linux-6.18".into(),
+            udp_forwarding: false,
             frames: 4,
             expect: [("tc".to_owned(), Expect { packets: 2, output_digest: "11".into() })].into(),
             cases: vec![case("data_same"), case("b")],

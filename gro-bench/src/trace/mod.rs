@@ -299,6 +299,7 @@ mod tests {
             hash: HashRule::Zero,
             poll: PollRule::Gap { budget: 64, gap_ns: 5 },
             profile: "linux-6.18".into(),
+            udp_forwarding: false,
             frames: 3,
             expect: Default::default(),
             cases: Vec::new(),

@@ -122,9 +122,13 @@ fn noise(random: &mut Random, length: usize) -> Vec<u8> {
     frame
 }
 
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
 /// One sender.
 struct Flow {
     v6: bool,
+    udp: bool,
     number: u8,
     hash: u32,
     vlan: Option<Vlan>,
@@ -141,6 +145,7 @@ impl Flow {
         let v6 = number % 2 == 1;
         Self {
             v6,
+            udp: random.once_in(5),
             number,
             // Some share a bucket, some all of the hash.
             hash: random.pick(&[0, 8, 0xdead_0000, random.0 as u32]),
@@ -162,34 +167,43 @@ impl Flow {
             1 => self.mss + 1,
             _ => self.mss,
         };
+        let protocol = if self.udp { UDP } else { TCP };
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         if self.v6 {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, self.number, 0, 0, 6, 64]);
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, self.number, 0, 0, protocol, 64]);
             frame.extend([self.number; 32]);
             if !self.extensions.is_empty() {
                 frame[20] = 60;
                 let mut header = self.extensions.clone();
-                (header[0], header[1]) = (6, (self.extensions.len() / 8 - 1) as u8);
+                (header[0], header[1]) = (protocol, (self.extensions.len() / 8 - 1) as u8);
                 frame.extend(header);
             }
         } else {
             let fragment = if self.fixed { 0x40 } else { 0 };
             frame.extend([8, 0, 0x45, 0, 0, 0]);
             frame.extend(self.identification.to_be_bytes());
-            frame.extend([fragment, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, self.number]);
+            frame.extend([fragment, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, self.number]);
             self.identification = self.identification.wrapping_add(u16::from(!self.fixed));
         }
         let flags = if random.once_in(10) { random.next() as u8 } else { 0x10 };
         frame.extend([0, 80, 1, self.number]);
-        frame.extend(self.sequence.to_be_bytes());
-        frame.extend([0, 0, 0, 9, ((20 + self.options.len()) as u8) << 2, flags, 1, 0, 0, 0, 0, 0]);
-        frame.extend(&self.options);
+        if self.udp {
+            frame.extend([0; 4]);
+        } else {
+            frame.extend(self.sequence.to_be_bytes());
+            frame.extend([0, 0, 0, 9, ((20 + self.options.len()) as u8) << 2, flags, 1, 0, 0, 0, 0, 0]);
+            frame.extend(&self.options);
+        }
         let payload = self.sequence as u8;
         frame.extend((0..length).map(|at| payload.wrapping_add(at as u8)));
         if !random.once_in(20) {
             self.sequence = self.sequence.wrapping_add(length as u32);
         }
         repair(&mut frame, true);
+        if self.udp && random.once_in(20) {
+            let check = frame.len() - length - 2;
+            frame[check..check + 2].fill(0);
+        }
         frame
     }
 }
@@ -268,17 +282,17 @@ fn damaged(random: &mut Random, mut frame: Vec<u8>) -> Vec<u8> {
 fn repair(frame: &mut [u8], lengths: bool) {
     let field = |sum: Sum16BitWords| sum.ones_complement().to_be().to_be_bytes();
     let total = frame.len().saturating_sub(14) as u16;
-    let (addresses, l4) = match frame.get(12..15) {
-        Some([0x08, 0x00, _]) if frame.len() >= 54 => {
+    let (addresses, l4, protocol) = match frame.get(12..15) {
+        Some([0x08, 0x00, _]) if frame.len() >= 42 => {
             if lengths {
                 frame[16..18].copy_from_slice(&total.to_be_bytes());
             }
             frame[24..26].fill(0);
             let check = field(Sum16BitWords::new().add_slice(&frame[14..34]));
             frame[24..26].copy_from_slice(&check);
-            (26..34, 34)
+            (26..34, 34, frame[23])
         }
-        Some([0x86, 0xdd, _]) if frame.len() >= 74 => {
+        Some([0x86, 0xdd, _]) if frame.len() >= 62 => {
             if lengths {
                 frame[18..20].copy_from_slice(&total.wrapping_sub(40).to_be_bytes());
             }
@@ -287,16 +301,23 @@ fn repair(frame: &mut [u8], lengths: bool) {
                 next = header[0];
                 l4 += (usize::from(header[1]) + 1) * 8;
             }
-            (22..54, l4)
+            (22..54, l4, next)
         }
         _ => return,
     };
-    if frame.len() < l4 + 20 {
+    let (header, at) = if protocol == UDP { (8, l4 + 6) } else { (20, l4 + 16) };
+    if frame.len() < l4 + header {
         return;
     }
-    frame[l4 + 16..l4 + 18].fill(0);
-    let length = ((frame.len() - l4) as u32).to_be_bytes();
-    let pseudo = Sum16BitWords::new().add_4bytes(length).add_2bytes([0, 6]).add_slice(&frame[addresses]);
-    let check = field(pseudo.add_slice(&frame[l4..]));
-    frame[l4 + 16..l4 + 18].copy_from_slice(&check);
+    let length = (frame.len() - l4) as u32;
+    if protocol == UDP && lengths {
+        frame[l4 + 4..l4 + 6].copy_from_slice(&(length as u16).to_be_bytes());
+    }
+    frame[at..at + 2].fill(0);
+    let pseudo = Sum16BitWords::new().add_4bytes(length.to_be_bytes()).add_2bytes([0, protocol]);
+    let check = match field(pseudo.add_slice(&frame[addresses]).add_slice(&frame[l4..])) {
+        [0, 0] if protocol == UDP => [0xff, 0xff],
+        check => check,
+    };
+    frame[at..at + 2].copy_from_slice(&check);
 }

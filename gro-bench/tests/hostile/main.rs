@@ -14,7 +14,7 @@ use gro_bench::backend::{NicBackend, UserBackend};
 use gro_bench::segment::segment;
 use gro_bench::trace::Trace;
 use gro_bench::{Backend, EngineConfig, Outcome, compare};
-use gro_core::Config;
+use gro_core::{Config, UdpMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,8 +22,7 @@ const FRAMES: usize = 1_000_000;
 /// Frames at a time, so that memory stays small. Each chunk has its number for a seed and starts with empty engines.
 const CHUNK: usize = 5_000;
 
-/// One chunk in this many has frames of more than 65,535 bytes. No descriptor can say that, so the NIC's driver lets them pass
-/// by the device: the packets are the same, but the device's digest and its count of frames in a poll leave them out.
+/// One chunk in this many has frames of more than 65,535 bytes.
 const OVERSIZED: u64 = 10;
 
 #[test]
@@ -53,8 +52,9 @@ fn a_million_hostile_frames_leave_exactly_once_and_alike() {
     }
 }
 
-/// All but `none`, `no_table` (storage that userspace and the NIC always have) and `tick` (a trace has none).
-const REASONS: [&str; 29] = [
+/// All but `none`, `no_table` (storage that userspace and the NIC always have), `tick` (a trace has none) and `segments` (64
+/// datagrams in a row, for which these flows are too unruly).
+const REASONS: [&str; 32] = [
     "cwr",
     "flags",
     "window",
@@ -83,7 +83,10 @@ const REASONS: [&str; 29] = [
     "protocol",
     "data_offset",
     "too_long",
-    "tcp_checksum",
+    "checksum",
+    "udp_off",
+    "udp_no_checksum",
+    "udp_length",
 ];
 
 #[derive(Debug, Default)]
@@ -110,18 +113,13 @@ fn run(seed: u64, total: &mut Total) {
     let mut random = Random::new(seed);
     let oversized = seed.is_multiple_of(OVERSIZED);
     let trace = trace(&mut random, CHUNK, oversized);
-    let mut engine = EngineConfig { config: config(&mut random), mutant: None };
-    if oversized {
-        engine.config.flush_timeout = 0;
-    }
+    let engine = EngineConfig { config: config(&mut random), mutant: None };
     let user = UserBackend.run(&trace, &engine).unwrap();
     let nic = NicBackend::committed().run(&trace, &engine).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     if let Some(difference) = compare(("user", &user), ("nic", &nic)) {
         panic!("seed {seed}, {:?}: {}", engine.config, difference.words);
     }
-    if !oversized {
-        assert_eq!(user.decision_digest, nic.decision_digest, "seed {seed}: equal packets for other reasons");
-    }
+    assert_eq!(user.decision_digest, nic.decision_digest, "seed {seed}: equal packets for other reasons");
     for (user, nic) in user.records.iter().zip(&nic.records) {
         assert_eq!((user.first, user.last, user.why), (nic.first, nic.last, nic.why), "seed {seed}");
     }
@@ -140,7 +138,8 @@ fn config(random: &mut Random) -> Config {
     let mut size = || sizes[random.below(sizes.len())];
     let (gro_max_size, gro_ipv4_max_size) = (size(), size());
     let flush_timeout = if random.once_in(2) { 0 } else { random.next() as u32 };
-    Config { gro_max_size, gro_ipv4_max_size, flush_timeout }
+    let udp = if random.once_in(2) { UdpMode::Off } else { UdpMode::Forwarding };
+    Config { gro_max_size, gro_ipv4_max_size, flush_timeout, udp }
 }
 
 /// The packets, cut up again, are the frames: each one once, whatever the order.
@@ -172,5 +171,11 @@ fn exactly_once(seed: u64, trace: &Trace, outcome: &Outcome) {
 
 /// What a merge keeps of a frame.
 fn form(frame: &Bytes) -> Bytes {
-    without_urgent_pointer(frame).into()
+    let mut frame = without_urgent_pointer(frame);
+    // No GSO type says that UDP datagrams had one identification: it, and the header checksum over it, may come back another.
+    if frame.len() >= 34 && frame[12..14] == [0x08, 0x00] && frame[23] == 17 {
+        frame[18..20].fill(0);
+        frame[24..26].fill(0);
+    }
+    frame.into()
 }

@@ -76,7 +76,7 @@ pub(crate) fn pairs() -> Vec<Vec<Frame>> {
     let mut random = Random(1);
     let base = loop {
         let segment = Segment::random(&mut random);
-        if matches!(segment.ip, Ip::V4 { step: 1, .. }) && segment.payload == 101 {
+        if segment.udp.is_none() && matches!(segment.ip, Ip::V4 { step: 1, .. }) && segment.payload == 101 {
             break Segment { zero: false, ..segment };
         }
     };
@@ -101,6 +101,8 @@ struct Segment {
     hash: u32,
     ip: Ip,
     ports: [u8; 4],
+    /// A UDP datagram: what is XOR-ed into its length.
+    udp: Option<u16>,
     seq: u32,
     ack: u32,
     /// Data offset and reserved bits beyond what the options need, XOR-ed in.
@@ -111,7 +113,7 @@ struct Segment {
     options: Vec<u8>,
     payload: usize,
     fill: u8,
-    /// The urgent pointer, which no rule looks at, makes the TCP checksum 0x0000.
+    /// The urgent pointer, which no rule looks at, makes the TCP checksum 0x0000. UDP is sent without checksum.
     zero: bool,
     /// XOR-ed into the right values.
     tcp_sum: u16,
@@ -132,7 +134,8 @@ const PROTOCOLS: [u8; 6] = [1, 17, 50, 58, 132, 253];
 
 impl Segment {
     fn random(random: &mut Random) -> Self {
-        let ip = if random.once_in(2) {
+        let udp = random.once_in(4).then_some(0);
+        let mut ip = if random.once_in(2) {
             Ip::V4 {
                 first: 0x45,
                 tos: random.of(&[0, 0, 2, 0xb8]),
@@ -153,6 +156,12 @@ impl Segment {
             let extensions = (0..extensions).map(|at| extension(random, at)).collect();
             Ip::V6 { class: random.of(&[0, 0x0200_0000, 0x12345]), next: 6, hops: 64, addresses, extensions }
         };
+        if udp.is_some() {
+            match &mut ip {
+                Ip::V4 { protocol, .. } => *protocol = 17,
+                Ip::V6 { next, .. } => *next = 17,
+            }
+        }
         let stamps = [1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9];
         let options = match random.below(4) {
             0 | 1 => Vec::new(),
@@ -168,6 +177,7 @@ impl Segment {
             hash: random.of(&[0, 8, 0x1234_5678, 0xffff_ffff]) ^ random.of(&[0, 0, 1, 2, 7]),
             ip,
             ports: [0x12, random.below(2) as u8, 0, 80],
+            udp,
             seq: random.of(&[1, 0xffff_f000, 0x7fff_ff00]),
             ack: 1,
             offset: 0,
@@ -195,7 +205,7 @@ impl Segment {
 
     fn mutate(&mut self, random: &mut Random) {
         let bit = 1 << random.below(16);
-        match random.below(26) {
+        match random.below(27) {
             0..3 => self.flags ^= 1 << random.below(8),
             3 => self.flags = random.byte(),
             4 => self.offset ^= random.of(&[1, 2, 4, 8, 0x10, 0x10, 0x20, 0x40, 0x50]),
@@ -223,6 +233,7 @@ impl Segment {
             20 => self.ports[random.below(4)] ^= 1 << random.below(8),
             21 => self.fill = random.byte(),
             22 => self.zero = !self.zero,
+            23 => self.udp = self.udp.map(|_| random.of(&[0, 1, 4, 0x100, 8 + self.payload as u16, bit])),
             _ => self.ip.mutate(random),
         }
     }
@@ -233,9 +244,9 @@ impl Segment {
             Ip::V4 { .. } => [0x08, 0x00],
             Ip::V6 { .. } => [0x86, 0xdd],
         });
-        let tcp = self.tcp();
-        bytes.extend(self.ip.header(&tcp, (self.length, self.ip_sum)));
-        bytes.extend(tcp);
+        let l4 = self.udp.map_or_else(|| self.tcp(), |error| self.udp(error));
+        bytes.extend(self.ip.header(&l4, (self.length, self.ip_sum)));
+        bytes.extend(l4);
         bytes.resize(bytes.len() + self.padding, 0);
         // Now and then something that no field above stands for.
         if random.once_in(rate * 10) {
@@ -246,6 +257,29 @@ impl Segment {
             bytes.truncate(14 + random.below(bytes.len() - 14));
         }
         Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: self.hash, vlan: self.vlan }
+    }
+
+    fn udp(&self, length_error: u16) -> Vec<u8> {
+        let mut udp = self.ports.to_vec();
+        udp.extend(((8 + self.payload as u16) ^ length_error).to_be_bytes());
+        udp.extend([0, 0]);
+        udp.resize(udp.len() + self.payload, self.fill);
+        let check = match checksum(self.pseudo(udp.len()) + sum(&udp)) ^ self.tcp_sum {
+            _ if self.zero => 0,
+            0 => 0xffff,
+            check => check,
+        };
+        udp[6..8].copy_from_slice(&check.to_be_bytes());
+        udp
+    }
+
+    /// The sum of the pseudo-header.
+    fn pseudo(&self, length: usize) -> u32 {
+        let (protocol, addresses): (u8, &[u8]) = match &self.ip {
+            Ip::V4 { protocol, addresses, .. } => (*protocol, addresses),
+            Ip::V6 { next, addresses, .. } => (*next, addresses),
+        };
+        sum(addresses) + u32::from(protocol) + length as u32
     }
 
     fn tcp(&self) -> Vec<u8> {
@@ -259,11 +293,7 @@ impl Segment {
         tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&self.options);
         tcp.resize(tcp.len() + self.payload, self.fill);
-        let (protocol, addresses): (u8, &[u8]) = match &self.ip {
-            Ip::V4 { protocol, addresses, .. } => (*protocol, addresses),
-            Ip::V6 { next, addresses, .. } => (*next, addresses),
-        };
-        let pseudo = sum(addresses) + u32::from(protocol) + tcp.len() as u32;
+        let pseudo = self.pseudo(tcp.len());
         let mut check = checksum(pseudo + sum(&tcp));
         if self.zero {
             let urgent = gro_core::checksum::fold(u32::from(check) + u32::from(self.urgent));

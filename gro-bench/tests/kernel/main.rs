@@ -10,7 +10,7 @@ use frames::Random;
 use gro_bench::backend::{KernelBackend, UserBackend};
 use gro_bench::trace::{Frame, Poll, Trace};
 use gro_bench::{Backend, BackendError, EngineConfig, Mutant, Outcome, compare, hex};
-use gro_core::Config;
+use gro_core::{Config, UdpMode};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -87,7 +87,9 @@ fn config(random: &mut Random) -> Config {
         2 => 2_000 + random.below(63_536) as u32,
         _ => 1 + random.below(3_000) as u32,
     };
-    Config { gro_max_size: size(), gro_ipv4_max_size: size(), flush_timeout: 0 }
+    let (gro_max_size, gro_ipv4_max_size) = (size(), size());
+    let udp = if random.once_in(2) { UdpMode::Off } else { UdpMode::Forwarding };
+    Config { gro_max_size, gro_ipv4_max_size, udp, ..Config::DEFAULT }
 }
 
 /// A poll for each batch.

@@ -2,12 +2,14 @@
 
 use crate::flow::Flow;
 use crate::parse::Packet;
+use crate::profile::Profile;
 use crate::reason::FlushReason;
 
 /// Whether the identification is fixed: the second segment decides by repeating the first one's.
 #[inline(always)]
-pub(super) fn fixed_id(held: &Flow, packet: &Packet) -> bool {
-    held.fixed_id != 0 || held.segs == 1 && id_offset(held, packet) == 0
+pub(super) fn fixed_id<P: Profile>(held: &Flow, packet: &Packet) -> bool {
+    let allowed = !P::FIXED_ID_NEEDS_DF || packet.dont_fragment != 0;
+    held.fixed_id != 0 || allowed && held.segs == 1 && id_offset(held, packet) == 0
 }
 
 /// Zero when the headers may be merged.

@@ -62,7 +62,7 @@ pub fn alone(packet: &Packet) -> Verdict {
 /// A segment whose flow is held. `max_size` is the limit of its family.
 #[inline(always)]
 pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, max_size: u32) -> Verdict {
-    let fixed_id = ip::fixed_id(held, packet);
+    let fixed_id = ip::fixed_id::<P>(held, packet);
     let joins = tcp::differs::<P>(held, difference, packet) == 0
         && ip::differs(held, packet, fixed_id) == 0
         && tcp::fits(held, packet)

@@ -1,6 +1,7 @@
-//! What two TCP segments of one flow must share (`tcp_gro_receive`, net/ipv4/tcp_offload.c).
+//! What two TCP segments of one flow must share (`tcp_gro_receive`, net/ipv4/tcp_offload.c). A UDP datagram, whose TCP fields
+//! are all 0, shares them.
 
-use super::{CWR, FIN, PSH, RST, SYN, URG};
+use super::{FIN, PSH, RST, SYN, URG};
 use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
 use crate::profile::Profile;
@@ -9,11 +10,13 @@ use crate::reason::{Bypass, FlushReason};
 /// Flags with which a segment never waits for a follower.
 const CLOSING: u32 = URG | PSH | RST | SYN | FIN;
 const WINDOW: u32 = 0x0000_ffff;
+/// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
+const UDP_SEGMENTS_MAX: u32 = 64;
 
 /// Zero when the headers may be merged.
 #[inline(always)]
 pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> u32 {
-    (packet.control & CWR)
+    (packet.control & P::CONTROL_ALONE)
         | (held.control ^ packet.control) & P::CONTROL_EQUAL
         | (held.ack ^ packet.ack)
         | (held.next_seq ^ packet.seq)
@@ -24,7 +27,7 @@ pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &
 #[inline(always)]
 pub(super) fn why_not<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> FlushReason {
     let control = (held.control ^ packet.control) & P::CONTROL_EQUAL;
-    if packet.control & CWR != 0 {
+    if packet.control & P::CONTROL_ALONE != 0 {
         FlushReason::Cwr
     } else if control & !WINDOW != 0 {
         FlushReason::Flags
@@ -54,6 +57,8 @@ pub(super) fn closes(held: &Flow, packet: &Packet) -> FlushReason {
         FlushReason::Push
     } else if packet.payload_len < held.gso_size {
         FlushReason::Short
+    } else if packet.udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX {
+        FlushReason::Segments
     } else {
         FlushReason::None
     }

@@ -1,22 +1,22 @@
 //! IPv4 (RFC 791), as `inet_gro_receive` (net/ipv4/af_inet.c) reads it.
 
-use super::{L3, Packet, fits};
+use super::{L3, PROTOCOL_TCP, PROTOCOL_UDP, Packet, fits};
 use crate::checksum::{fold, halves};
 use crate::reason::Bypass;
 use crate::window::Window;
 
 const HEADER: u32 = 20;
-const PROTOCOL_TCP: u8 = 6;
 const RESERVED: u16 = 0x8000;
 const DONT_FRAGMENT: u16 = 0x4000;
 /// More fragments, or an offset.
 const FRAGMENT: u16 = 0x3fff;
 
+/// Gives the protocol behind the header.
 #[inline(always)]
-pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<u8, Bypass> {
     fits(window, L3 + HEADER)?;
     let protocol = window.u8(L3 + 9);
-    if protocol != PROTOCOL_TCP {
+    if protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP {
         return Err(Bypass::Protocol);
     }
     let first = window.be32(L3);
@@ -43,5 +43,5 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
     packet.dont_fragment = (fragment & DONT_FRAGMENT) as u32;
     packet.l4 = L3 + HEADER;
     packet.mismatch = first & 0xffff != window.len() - L3 || fragment & RESERVED != 0;
-    Ok(())
+    Ok(protocol)
 }

@@ -8,14 +8,14 @@ use crate::window::Window;
 /// Version and flow label of the first word; the traffic class between them may differ within a flow.
 const IDENTITY: u32 = 0xf00f_ffff;
 const HOP_BY_HOP: u8 = 0;
-const TCP: u8 = 6;
 const ROUTING: u8 = 43;
 const DESTINATION: u8 = 60;
 /// Extension headers are at least eight bytes, and the window ends the chain.
 const EXTENSIONS_MAX: u32 = 26;
 
+/// Gives the protocol behind the last header.
 #[inline(always)]
-pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<u8, Bypass> {
     fits(window, L3 + IPV6_HEADER)?;
     let first = window.be32(L3);
     let second = window.be32(L3 + 4);
@@ -32,9 +32,6 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
         offset += (window.u8(offset + 1) as u32 + 1) * 8;
         fits(window, offset)?;
     }
-    if next != TCP {
-        return Err(Bypass::Protocol);
-    }
 
     packet.key.protocol |= first_next as u32;
     packet.key.label = first & IDENTITY;
@@ -46,7 +43,7 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
     packet.dont_fragment = 0;
     packet.l4 = offset;
     packet.mismatch = second >> 16 != window.len() - L3 - IPV6_HEADER;
-    Ok(())
+    Ok(next)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 mod ipv4;
 mod ipv6;
 mod tcp;
+mod udp;
 
+use crate::profile::UdpMode;
 use crate::reason::Bypass;
 use crate::window::{HEADER_MAX, Window};
 
@@ -37,25 +39,28 @@ impl Key {
     pub(crate) const EMPTY: Self = Self { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
 }
 
-/// One TCP segment in plain words. Offsets and lengths are bytes from the start of the frame.
+/// One segment in plain words: of TCP, or a UDP datagram, which is a segment without sequence number, flags and options.
+/// Offsets and lengths are bytes from the start of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Packet {
     /// Flow identity.
     pub key: Key,
-    /// Offset of the TCP header.
+    /// 1 for UDP, 0 for TCP.
+    pub udp: u32,
+    /// Offset of the TCP or UDP header.
     pub l4: u32,
     /// Offset of the payload, which is the length of all headers.
     pub payload: u32,
     /// Bytes behind the headers up to the end of the frame, padding included (the kernel's `skb_gro_len`).
     pub payload_len: u32,
-    /// TCP sequence number.
+    /// TCP sequence number; like the other TCP fields 0 for UDP.
     pub seq: u32,
     /// TCP acknowledgement number.
     pub ack: u32,
     /// The fourth word of the TCP header: data offset, reserved bits, flags, window (`tcp_flag_word`).
     pub control: u32,
-    /// TCP checksum field (high half) and urgent pointer.
+    /// Checksum field (high half) and urgent pointer.
     pub check_urgent: u32,
     /// DSCP/ECN (bits 8..16) and TTL or hop limit (bits 0..8).
     pub class: u32,
@@ -63,22 +68,27 @@ pub struct Packet {
     pub id_check: u32,
     /// IPv4: the don't-fragment bit. IPv6: 0.
     pub dont_fragment: u32,
-    /// The IP length differs from the bytes present, or the reserved bit is set: it cannot join, and the TCP checksum
-    /// is not looked at (`NAPI_GRO_CB(skb)->flush` in the kernel).
+    /// The IP length differs from the bytes present, or the reserved bit is set: it cannot join, and the checksum is
+    /// not looked at (`NAPI_GRO_CB(skb)->flush` in the kernel).
     pub mismatch: bool,
 }
 
+pub(crate) const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_UDP: u8 = 17;
 /// Offset of the network header.
 pub(crate) const L3: u32 = ETHERNET_HEADER;
 /// Length of an IPv6 header without extension headers.
 pub(crate) const IPV6_HEADER: u32 = 40;
 /// Length of a TCP header without options.
 pub(crate) const TCP_HEADER: u32 = 20;
+/// Length of a UDP header.
+const UDP_HEADER: u32 = 8;
 
 impl Packet {
     /// No packet.
     pub const EMPTY: Self = Self {
         key: Key::EMPTY,
+        udp: 0,
         l4: 0,
         payload: 0,
         payload_len: 0,
@@ -107,14 +117,14 @@ impl Packet {
     /// Words of TCP options, at most [`crate::flow::OPTION_WORDS`].
     #[inline(always)]
     pub(crate) fn option_words(&self) -> u32 {
-        (self.payload - self.l4 - TCP_HEADER) / 4
+        (self.payload - self.l4).saturating_sub(TCP_HEADER) / 4
     }
 }
 
 /// Parses the headers of an Ethernet frame (outer VLAN tag already stripped into metadata). The packet is written in place:
 /// a BPF stack has no room for another one. Each layer writes all of its fields; what was there before does not matter.
 #[inline(always)]
-pub fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+pub fn parse(window: &Window<'_>, udp: UdpMode, packet: &mut Packet) -> Result<(), Bypass> {
     if window.len() < ETHERNET_HEADER {
         return Err(Bypass::Truncated);
     }
@@ -124,12 +134,17 @@ pub fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
     packet.key.macs = [window.be32(0), window.be32(4), window.be32(8)];
     let ethertype = window.be16(12);
     packet.key.protocol = (ethertype as u32) << 16;
-    match ethertype {
+    let protocol = match ethertype {
         ETHERTYPE_IPV4 => ipv4::parse(window, packet)?,
         ETHERTYPE_IPV6 => ipv6::parse(window, packet)?,
         _ => return Err(Bypass::NotIp),
+    };
+    match protocol {
+        PROTOCOL_TCP => tcp::parse(window, packet),
+        PROTOCOL_UDP if udp as u32 == UdpMode::Off as u32 => Err(Bypass::UdpOff),
+        PROTOCOL_UDP => udp::parse(window, packet),
+        _ => Err(Bypass::Protocol),
     }
-    tcp::parse(window, packet)
 }
 
 /// Whether a header that ends at `end` fits the window and the frame.
@@ -176,7 +191,7 @@ pub(crate) mod tests {
         let present = bytes.len().min(STORAGE);
         storage[..present].copy_from_slice(&bytes[..present]);
         let mut packet = Packet::EMPTY;
-        parse(&Window::new(&storage, bytes.len() as u32), &mut packet).map(|()| packet)
+        parse(&Window::new(&storage, bytes.len() as u32), UdpMode::Off, &mut packet).map(|()| packet)
     }
 
     #[test]
@@ -210,7 +225,7 @@ pub(crate) mod tests {
         assert_eq!(changed(14, 0x46), Bypass::IpOptions);
         assert_eq!(changed(20, 0x20), Bypass::Fragment);
         assert_eq!(changed(24, 0x77), Bypass::IpChecksum);
-        assert_eq!(changed(23, 17), Bypass::Protocol);
+        assert_eq!(changed(23, 18), Bypass::Protocol);
         assert_eq!(changed(46, 0x40), Bypass::DataOffset);
         assert_eq!(parse_bytes(&Vec::from([0; 70_000])).unwrap_err(), Bypass::TooLong);
     }

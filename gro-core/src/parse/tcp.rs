@@ -7,6 +7,7 @@ use crate::window::Window;
 #[inline(always)]
 pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
     let l4 = packet.l4;
+    packet.udp = 0;
     fits(window, l4 + TCP_HEADER)?;
     packet.key.ports = window.be32(l4);
     packet.seq = window.be32(l4 + 4);

@@ -1,6 +1,6 @@
 //! What leaves the userspace engine.
 
-use crate::complete::GSO_TCPV6;
+use crate::complete::{GSO_TCPV6, GSO_UDP_L4};
 use crate::datapath::Meta;
 use crate::{Bypass, FlushReason, Merged};
 use alloc::vec::Vec;
@@ -73,6 +73,8 @@ impl VirtioNetHdr {
     pub const GSO_TCPV4: u8 = 1;
     /// Segment as TCP over IPv6.
     pub const GSO_TCPV6: u8 = 4;
+    /// Segment as UDP datagrams.
+    pub const GSO_UDP_L4: u8 = 5;
 
     /// The ten bytes, little endian.
     pub fn to_bytes(self) -> [u8; 10] {
@@ -109,25 +111,30 @@ impl Delivered {
         bytes
     }
 
-    /// The form a TUN/TAP or virtio device takes: the TCP checksum field of a merged packet becomes the pseudo-header sum,
+    /// The form a TUN/TAP or virtio device takes: the checksum field of a merged packet becomes the pseudo-header sum,
     /// as the kernel delivers it (CHECKSUM_PARTIAL). A single frame needs nothing: the header is all zero.
     pub fn into_virtio(mut self) -> (VirtioNetHdr, Self) {
         let Some(merged) = self.merged.filter(|merged| merged.segs > 1) else {
             return (VirtioNetHdr::default(), self);
         };
         let mut header = BytesMut::from(&*self.header);
-        let at = usize::from(merged.checksum_offset());
+        let at = usize::from(merged.check);
         header[at..at + 2].copy_from_slice(&merged.pseudo.to_be_bytes());
         self.header = header.freeze();
-        let gso_type =
-            if merged.gso_type & GSO_TCPV6 != 0 { VirtioNetHdr::GSO_TCPV6 } else { VirtioNetHdr::GSO_TCPV4 };
+        let gso_type = if merged.gso_type & GSO_UDP_L4 != 0 {
+            VirtioNetHdr::GSO_UDP_L4
+        } else if merged.gso_type & GSO_TCPV6 != 0 {
+            VirtioNetHdr::GSO_TCPV6
+        } else {
+            VirtioNetHdr::GSO_TCPV4
+        };
         let hdr = VirtioNetHdr {
             flags: VirtioNetHdr::NEEDS_CSUM,
             gso_type,
             hdr_len: merged.header_len,
             gso_size: merged.gso_size,
             csum_start: merged.l4,
-            csum_offset: 16,
+            csum_offset: merged.check - merged.l4,
         };
         (hdr, self)
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checksum::{field, halves};
-use crate::{Bypass, Linux618};
+use crate::{Bypass, Linux7, Linux612, Linux618, UdpMode};
 use alloc::string::String;
 use alloc::vec;
 
@@ -10,6 +10,7 @@ use alloc::vec;
 #[derive(Clone)]
 struct Seg {
     v6: bool,
+    udp: bool,
     seq: u32,
     ack: u32,
     flags: u8,
@@ -25,12 +26,13 @@ struct Seg {
     options: Vec<u8>,
     extensions: (u8, Vec<u8>),
     trailer: usize,
-    break_tcp: bool,
+    break_l4: bool,
 }
 
 fn seg(n: u32) -> Seg {
     Seg {
         v6: false,
+        udp: false,
         seq: 5000 + 1000 * n,
         ack: 9,
         flags: 0x10,
@@ -46,56 +48,70 @@ fn seg(n: u32) -> Seg {
         options: vec![],
         extensions: (6, vec![]),
         trailer: 0,
-        break_tcp: false,
+        break_l4: false,
     }
 }
 
 impl Seg {
     fn bytes(&self) -> Bytes {
-        let mut tcp = vec![];
-        tcp.extend(self.port.to_be_bytes());
-        tcp.extend(443_u16.to_be_bytes());
-        tcp.extend(self.seq.to_be_bytes());
-        tcp.extend(self.ack.to_be_bytes());
-        tcp.extend([((20 + self.options.len()) as u8) << 2, self.flags]);
-        tcp.extend(self.window.to_be_bytes());
-        tcp.extend([0, 0]);
-        tcp.extend(self.urgent.to_be_bytes());
-        tcp.extend(&self.options);
-        tcp.extend((0..self.len).map(|at| (at as u32).wrapping_mul(37).wrapping_add(self.seq) as u8));
+        let mut l4 = vec![];
+        l4.extend(self.port.to_be_bytes());
+        l4.extend(443_u16.to_be_bytes());
+        if self.udp {
+            l4.extend((self.len as u16 + 8).to_be_bytes());
+            l4.extend([0, 0]);
+        } else {
+            l4.extend(self.seq.to_be_bytes());
+            l4.extend(self.ack.to_be_bytes());
+            l4.extend([((20 + self.options.len()) as u8) << 2, self.flags]);
+            l4.extend(self.window.to_be_bytes());
+            l4.extend([0, 0]);
+            l4.extend(self.urgent.to_be_bytes());
+            l4.extend(&self.options);
+        }
+        l4.extend((0..self.len).map(|at| (at as u32).wrapping_mul(37).wrapping_add(self.seq) as u8));
+        let (protocol, at) = if self.udp { (17, 6) } else { (6, 16) };
         let mut frame = Vec::from(*b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02");
         let addresses: Vec<u8> = if self.v6 { (1..=32).collect() } else { vec![10, 0, 0, 1, 10, 0, 0, 2] };
-        let pseudo = u32::from(sum(&addresses)) + 6 + tcp.len() as u32;
-        let check = field(pseudo + u32::from(sum(&tcp))) ^ if self.break_tcp { 0x5555 } else { 0 };
-        tcp[16..18].copy_from_slice(&check.to_be_bytes());
+        let pseudo = u32::from(sum(&addresses)) + u32::from(protocol) + l4.len() as u32;
+        let check = field(pseudo + u32::from(sum(&l4))) ^ if self.break_l4 { 0x5555 } else { 0 };
+        l4[at..at + 2].copy_from_slice(&check.to_be_bytes());
         if self.v6 {
             frame.extend([0x86, 0xdd]);
             let first = 6 << 28 | u32::from(self.tos) << 20 | self.label;
             frame.extend(first.to_be_bytes());
-            frame.extend(((tcp.len() + self.extensions.1.len()) as u16).to_be_bytes());
-            frame.extend([self.extensions.0, self.ttl]);
+            frame.extend(((l4.len() + self.extensions.1.len()) as u16).to_be_bytes());
+            let next = if self.extensions.1.is_empty() { protocol } else { self.extensions.0 };
+            frame.extend([next, self.ttl]);
             frame.extend(addresses);
             frame.extend(&self.extensions.1);
         } else {
             let mut ip = vec![0x45, self.tos];
-            ip.extend(((tcp.len() + 20) as u16).to_be_bytes());
+            ip.extend(((l4.len() + 20) as u16).to_be_bytes());
             ip.extend(self.id.to_be_bytes());
             ip.extend(self.fragment.to_be_bytes());
-            ip.extend([self.ttl, 6, 0, 0]);
+            ip.extend([self.ttl, protocol, 0, 0]);
             ip.extend(addresses);
             let check = field(u32::from(sum(&ip)));
             ip[10..12].copy_from_slice(&check.to_be_bytes());
             frame.extend([8, 0]);
             frame.extend(ip);
         }
-        frame.extend(tcp);
+        frame.extend(l4);
         frame.resize(frame.len() + self.trailer, 0);
         frame.into()
     }
 }
 
 fn run_with(config: Config, frames: impl IntoIterator<Item = (Bytes, Meta)>) -> (String, Vec<Delivered>) {
-    let mut engine = Engine::<Linux618>::new(config);
+    run_as::<Linux618>(config, frames)
+}
+
+fn run_as<P: Profile>(
+    config: Config,
+    frames: impl IntoIterator<Item = (Bytes, Meta)>,
+) -> (String, Vec<Delivered>) {
+    let mut engine = Engine::<P>::new(config);
     let mut out = vec![];
     let mut verdicts = String::new();
     for (frame, meta) in frames {
@@ -161,7 +177,7 @@ fn tcp_rules_as_measured() {
     check("ack differs", 5, |n, s| s.ack += u32::from(n >= 2), "HMHMM", &[2, 3]);
     check("window differs", 5, |n, s| s.window += u16::from(n >= 2), "HMHMM", &[2, 3]);
     check("urgent pointer alone", 3, |n, s| s.urgent = n as u16, "HMM", &[3]);
-    check("bad checksum", 5, |n, s| s.break_tcp = n == 2, "HMNHM", &[1, 2, 2]);
+    check("bad checksum", 5, |n, s| s.break_l4 = n == 2, "HMNHM", &[1, 2, 2]);
     check("sequence wraps", 4, |_, s| s.seq = s.seq.wrapping_sub(7000), "HMMM", &[4]);
     let swapped = |n: u32, s: &mut Seg| *s = Seg { v6: s.v6, ..seg([0, 1, 3, 2, 4, 5][n as usize]) };
     check("swap 3 and 4", 6, swapped, "HMHHHM", &[2, 1, 1, 2]);
@@ -187,13 +203,7 @@ fn payload_rules_as_measured() {
     check("pure ack between", 4, lens(&[1000, 0, 1000, 1000]), "HNHM", &[1, 1, 2]);
     check("odd lengths", 4, lens(&[333, 333, 333, 5]), "HMMM", &[4]);
     check("padded", 3, |n, s| s.trailer = usize::from(n == 1), "HNH", &[1, 1, 1]);
-    check(
-        "padded and bad",
-        2,
-        |n, s| (s.trailer, s.break_tcp) = (usize::from(n == 1), n == 1),
-        "HN",
-        &[1, 1],
-    );
+    check("padded and bad", 2, |n, s| (s.trailer, s.break_l4) = (usize::from(n == 1), n == 1), "HN", &[1, 1]);
 }
 
 #[test]
@@ -217,6 +227,62 @@ fn ip_rules_as_measured() {
     let options =
         |n: u32, last: u8| Seg { v6: true, extensions: (60, vec![6, 0, 1, 4, 0, 0, 0, last]), ..seg(n) };
     assert_eq!(run(&[options(0, 0), options(1, 0), options(2, 1)]), ("HMH".into(), vec![2, 1]));
+}
+
+#[test]
+fn udp_rules() {
+    let forwarding = Config { udp: UdpMode::Forwarding, ..Config::DEFAULT };
+    for v6 in [false, true] {
+        let run = |config: Config, segments: Vec<Seg>| {
+            let frames =
+                segments.iter().map(|seg| (Seg { v6, udp: true, ..seg.clone() }.bytes(), Meta::default()));
+            let (verdicts, out) = run_with(config, frames);
+            (verdicts, out.iter().map(|packet| packet.segs).collect::<Vec<_>>())
+        };
+        let lens =
+            |lens: &[usize]| lens.iter().zip(0..).map(|(&len, n)| Seg { len, ..seg(n) }).collect::<Vec<_>>();
+        assert_eq!(run(Config::DEFAULT, lens(&[100; 3])), ("NNN".into(), vec![1; 3]));
+        assert_eq!(run(forwarding, lens(&[100; 5])), ("HMMMM".into(), vec![5]));
+        assert_eq!(run(forwarding, lens(&[100, 50, 50])), ("HMH".into(), vec![2, 1]));
+        assert_eq!(run(forwarding, lens(&[50, 100, 100])), ("HHM".into(), vec![1, 2]));
+        assert_eq!(run(forwarding, lens(&[0, 100])), ("NH".into(), vec![1, 1]));
+        assert_eq!(run(forwarding, lens(&[100; 70])).1, [64, 6]);
+        assert_eq!(run(forwarding, lens(&[1400; 50])).1, [46, 4]);
+        let broken = |n: u32| Seg { break_l4: n == 1, id: 7, ..seg(n) };
+        assert_eq!(run(forwarding, vec![broken(0), broken(1), broken(2)]), ("HNM".into(), vec![1, 2]));
+        let ttl = |n: u32| Seg { ttl: 64 - u8::from(n == 1), ..seg(n) };
+        assert_eq!(run(forwarding, vec![ttl(0), ttl(1)]), ("HH".into(), vec![1, 1]));
+        let padded = |n: u32| Seg { trailer: usize::from(n == 1), ..seg(n) };
+        assert_eq!(run(forwarding, vec![padded(0), padded(1)]).0, "HN");
+    }
+    let mut unchecked = Seg { udp: true, ..seg(0) }.bytes().to_vec();
+    unchecked[40..42].copy_from_slice(&[0, 0]);
+    assert_eq!(run_with(forwarding, [(unchecked.into(), Meta::default())]).0, "N");
+}
+
+/// kernel-release differences: CWR, and IPv4 identification.
+#[test]
+fn profiles_differ_where_their_kernels_do() {
+    fn of<P: Profile>(segments: &[Seg]) -> Vec<u32> {
+        let frames = segments.iter().map(|seg| (seg.bytes(), Meta::default()));
+        run_as::<P>(Config::DEFAULT, frames).1.iter().map(|packet| packet.segs).collect()
+    }
+    let all = |segments: &[Seg]| [of::<Linux612>(segments), of::<Linux618>(segments), of::<Linux7>(segments)];
+    let cwr = |on: &[u32]| {
+        (0..5)
+            .map(|n| Seg { flags: if on.contains(&n) { 0x10 | CWR } else { 0x10 }, ..seg(n) })
+            .collect::<Vec<_>>()
+    };
+    // The selftest's flags_cwr: 100, CWR, CWR, 100, 100.
+    assert_eq!(all(&cwr(&[1, 2])), [vec![1, 1, 3], vec![1, 1, 1, 2], vec![1, 2, 2]]);
+    // Only 6.12 lets a segment without CWR follow one with it.
+    assert_eq!(all(&cwr(&[0])), [vec![5], vec![1, 4], vec![1, 4]]);
+    let ids = |ids: &[u16], fragment| {
+        ids.iter().zip(0..).map(|(&id, n)| Seg { id, fragment, ..seg(n) }).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&ids(&[8, 8, 8], 0)), [vec![1, 1, 1], vec![3], vec![3]]);
+    assert_eq!(all(&ids(&[8, 8, 8], 0x4000)), [vec![3], vec![3], vec![3]]);
+    assert_eq!(all(&ids(&[8, 9, 10], 0)), [vec![3], vec![3], vec![3]]);
 }
 
 #[test]
@@ -279,25 +345,28 @@ fn flush_timeout_keeps_the_current_jiffy_until_the_tick() {
 
 #[test]
 fn merged_headers_are_what_a_sender_would_have_written() {
-    for v6 in [false, true] {
+    for (v6, udp) in [(false, false), (true, false), (false, true), (true, true)] {
         for (count, len) in [(2, 1000), (7, 333), (3, 1), (5, 1448)] {
             let last = count - 1;
             let frames = (0..count).map(|n| {
-                let segment = Seg { v6, seq: n * len, len: len as usize, urgent: n as u16, ..seg(n) };
+                let segment = Seg { v6, udp, seq: n * len, len: len as usize, urgent: n as u16, ..seg(n) };
                 (Seg { flags: if n == last { 0x19 } else { 0x10 }, ..segment }.bytes(), Meta::default())
             });
-            let (_, out) = run_with(Config::DEFAULT, frames);
-            let whole = Seg { v6, seq: 0, len: (len * count) as usize, flags: 0x19, ..seg(0) };
+            let config = Config { udp: UdpMode::Forwarding, ..Config::DEFAULT };
+            let (_, out) = run_with(config, frames);
+            let whole = Seg { v6, udp, seq: 0, len: (len * count) as usize, flags: 0x19, ..seg(0) };
             let mut expected = whole.bytes().to_vec();
             let got = out[0].to_vec();
             // The payload pattern restarts in every segment, so the checksum is asked of the bytes themselves.
             let l4 = if v6 { 54 } else { 34 };
-            expected[l4 + 20..].copy_from_slice(&got[l4 + 20..]);
-            expected[l4 + 16..l4 + 18].copy_from_slice(&[0, 0]);
+            let (header, at) = if udp { (l4 + 8, l4 + 6) } else { (l4 + 20, l4 + 16) };
+            expected[header..].copy_from_slice(&got[header..]);
+            expected[at..at + 2].copy_from_slice(&[0, 0]);
             let addresses = if v6 { &expected[22..54] } else { &expected[26..34] };
-            let pseudo = u32::from(sum(addresses)) + 6 + halves((expected.len() - l4) as u32);
+            let pseudo =
+                u32::from(sum(addresses)) + if udp { 17 } else { 6 } + halves((expected.len() - l4) as u32);
             let check = field(pseudo + u32::from(sum(&expected[l4..])));
-            expected[l4 + 16..l4 + 18].copy_from_slice(&check.to_be_bytes());
+            expected[at..at + 2].copy_from_slice(&check.to_be_bytes());
             assert_eq!(got, expected, "v6 {v6}, {count} x {len}");
             assert_eq!((out.len(), out[0].gso_size, out[0].segs), (1, len as u16, count));
 

@@ -14,7 +14,7 @@ use abi::{event, register, status};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::panic::PanicInfo;
-use gro_core::{BUCKETS, Bucket, Config, Event, Linux618, Profile, State, stats::Counters};
+use gro_core::{BUCKETS, Bucket, Config, Event, Linux618, Profile, State, UdpMode, stats::Counters};
 use rings::{Descriptor, Rings, read_register, wait, write_register};
 
 // One image a profile; the engine is compiled for this one.
@@ -57,6 +57,10 @@ extern "C" fn run() -> ! {
         gro_max_size: read_register(register::GRO_MAX_SIZE),
         gro_ipv4_max_size: read_register(register::GRO_IPV4_MAX_SIZE),
         flush_timeout: read_register(register::FLUSH_TIMEOUT),
+        udp: match read_register(register::UDP_FORWARDING) {
+            0 => UdpMode::Off,
+            _ => UdpMode::Forwarding,
+        },
     };
     device.rings.start();
     write_register(register::STATUS, status::READY);

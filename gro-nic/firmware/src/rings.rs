@@ -215,7 +215,8 @@ impl Descriptor {
     }
 
     fn length(&self) -> u32 {
-        self.words[1] & 0xffff
+        let mask = if (self.words[0] >> 8) & event::LONG != 0 { u32::MAX } else { 0xffff };
+        self.words[1] & mask
     }
 
     fn sum(&self) -> u32 {

@@ -157,7 +157,6 @@ pub struct Nic {
     posted: u32,
     completed: u32,
     frames: u32,
-    oversized: u64,
 }
 
 /// A frame in the device's hands.
@@ -199,6 +198,7 @@ impl Nic {
             (register::GRO_MAX_SIZE, config.engine.gro_max_size),
             (register::GRO_IPV4_MAX_SIZE, config.engine.gro_ipv4_max_size),
             (register::FLUSH_TIMEOUT, config.engine.flush_timeout),
+            (register::UDP_FORWARDING, config.engine.udp as u32),
         ];
         for (offset, value) in registers {
             machine.bus_mut().set_register(offset, value);
@@ -227,7 +227,6 @@ impl Nic {
             posted: 0,
             completed: 0,
             frames: 0,
-            oversized: 0,
         })
     }
 
@@ -253,9 +252,7 @@ impl Nic {
                     return Err(NicError::Stalled);
                 }
             }
-            if let Some(delivered) = self.take_oversized() {
-                sink(delivered);
-            } else if self.pending.is_empty() {
+            if self.pending.is_empty() {
                 return Ok(());
             } else if !fed {
                 return Err(NicError::NoBuffer(self.config.buffers));
@@ -284,7 +281,7 @@ impl Nic {
         self.measurement
     }
 
-    /// The engine's counters. Frames that never reached the device are not in them.
+    /// The engine's counters.
     pub fn counters(&self) -> gro_core::stats::Counters {
         let mut words = (0..).map(|index| self.state(abi::state::COUNTERS + 8 * index));
         let mut next = || words.next().unwrap_or(0);
@@ -312,11 +309,6 @@ impl Nic {
     /// Instructions that the device has retired so far.
     pub fn instructions(&self) -> u64 {
         self.machine.instructions()
-    }
-
-    /// Frames of more than 65,535 bytes, which have no descriptor and passed the device by.
-    pub fn oversized(&self) -> u64 {
-        self.oversized
     }
 
     /// A 64-bit word of the engine's state; 0 if the firmware's address for it is wrong.

@@ -1,13 +1,10 @@
 //! Events on their way into the RX ring.
 
 use bytes::Bytes;
-use gro_core::{Bypass, Meta};
+use gro_core::Meta;
 
 use super::{Delivered, Nic, Owned, Reason};
 use crate::abi::{event, packet, register};
-
-/// Longest frame that a descriptor can describe.
-const FRAME_MAX: usize = 65_535;
 
 /// What the host wants to tell the device.
 #[derive(Debug)]
@@ -47,8 +44,7 @@ impl Nic {
         self.pending.push_back(Event::Flush);
     }
 
-    /// Moves events into the RX ring while it has room, a buffer is free, and nothing oversized stands in front.
-    /// Whether any moved.
+    /// Moves events into the RX ring while it has room and a buffer is free. Whether any moved.
     pub(super) fn feed(&mut self) -> bool {
         let before = self.posted;
         let taken = self.machine.bus().register(register::RX_CONSUMER);
@@ -65,38 +61,25 @@ impl Nic {
         posted != before
     }
 
-    /// The frame in front that has no descriptor, once everything before it has left the device's rings.
-    pub(super) fn take_oversized(&mut self) -> Option<Delivered> {
-        let next = self.pending.pop_front();
-        match next {
-            Some(Event::Frame(owned)) if owned.frame.len() > FRAME_MAX => {
-                self.oversized += 1;
-                Some(untouched(owned, Reason::Bypass(Bypass::TooLong)))
-            }
-            Some(other) => {
-                self.pending.push_front(other);
-                None
-            }
-            None => None,
-        }
-    }
-
     /// Writes the next descriptor, or gives the event back if the device cannot have it now.
     fn describe(&mut self, event: Event) -> Result<(), Event> {
         let words = match event {
             Event::Frame(owned) => {
-                if owned.frame.len() > FRAME_MAX {
-                    return Err(Event::Frame(owned));
-                }
                 let Some(buffer) = self.free.pop() else {
                     return Err(Event::Frame(owned));
                 };
                 self.write_header(buffer, &owned.frame);
-                let flags = if owned.meta.verified { event::VERIFIED } else { 0 };
-                let sum = gro_core::user::sum(&owned.frame);
+                let mut flags = if owned.meta.verified { event::VERIFIED } else { 0 };
+                let length = u32::try_from(owned.frame.len()).unwrap_or(u32::MAX);
+                let length_sum = if length > u32::from(u16::MAX) {
+                    flags |= event::LONG;
+                    length
+                } else {
+                    length | u32::from(gro_core::user::sum(&owned.frame)) << 16
+                };
                 let words = [
                     event::RX | flags << 8 | u32::from(buffer) << 16,
-                    owned.frame.len() as u32 | u32::from(sum) << 16,
+                    length_sum,
                     owned.meta.hash,
                     owned.meta.vlan,
                 ];

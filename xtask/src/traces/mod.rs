@@ -149,6 +149,7 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
         hash,
         poll: PollRule::default(),
         profile: "linux-6.18".to_owned(),
+        udp_forwarding: false,
         frames: 0,
         expect: BTreeMap::new(),
         cases: Vec::new(),
