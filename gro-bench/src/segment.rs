@@ -332,9 +332,9 @@ mod tests {
                 }
             }
         }
-        let mut udp = merged(false, &[100, 100], |_| ()).bytes.to_vec();
-        udp[23] = 17;
-        let record = Record { bytes: udp.into(), ..merged(false, &[100, 100], |_| ()) };
+        let mut other = merged(false, &[100, 100], |_| ()).bytes.to_vec();
+        other[23] = 50;
+        let record = Record { bytes: other.into(), ..merged(false, &[100, 100], |_| ()) };
         assert_eq!(segment(&record), Err(SegmentError::NotMergeable { segs: 2 }));
     }
 }
