@@ -6,6 +6,7 @@
 pub mod backend;
 mod compare;
 pub mod explain;
+pub mod fuzz;
 mod outcome;
 pub mod report;
 #[cfg(target_os = "linux")]

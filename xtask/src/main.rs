@@ -6,6 +6,7 @@ use clap::Parser;
 mod acceptance;
 mod check;
 mod digests;
+mod fuzz;
 mod images;
 mod toolchain;
 mod traces;
@@ -22,6 +23,8 @@ enum Task {
     Traces(traces::Args),
     /// Writes the expected digests into the traces' manifest, once all backends agree.
     Digests,
+    /// Compares our backends with the running kernel on random batches.
+    FuzzKernel(fuzz::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Task::Images(args) => images::run(&args),
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
+        Task::FuzzKernel(args) => fuzz::run(&args),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

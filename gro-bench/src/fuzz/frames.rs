@@ -1,13 +1,15 @@
 //! Random batches of frames: a few flows, most of whose segments could merge, and a mutation of one field here and there.
 
+use crate::trace::{Frame, Vlan};
 use bytes::Bytes;
-use gro_bench::trace::{Frame, Vlan};
 
 /// SplitMix64: small, seeded, good enough to choose mutations.
-pub(crate) struct Random(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -15,21 +17,23 @@ impl Random {
         x ^ x >> 31
     }
 
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+    /// Below `limit`, which is not 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.word() % limit as u64) as usize
     }
 
-    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    /// One of the choices.
+    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
     fn byte(&mut self) -> u8 {
-        self.next() as u8
+        self.word() as u8
     }
 
     fn bytes(&mut self, count: usize) -> Vec<u8> {
@@ -38,7 +42,7 @@ impl Random {
 }
 
 /// A batch of one poll.
-pub(crate) fn batch(random: &mut Random) -> Vec<Frame> {
+pub fn batch(random: &mut Random) -> Vec<Frame> {
     let frames = random.of(&[1, 2, 3, 5, 8, 20, 40, 64]);
     let flows = random.of(&[1, 1, 2, 3, 5, 9, 12]);
     let mut flows: Vec<Segment> = (0..flows).map(|_| Segment::random(random)).collect();
@@ -71,7 +75,7 @@ pub(crate) fn batch(random: &mut Random) -> Vec<Frame> {
 
 /// All pairs of segments in which the first has another IPv4 identification and urgent pointer: the sums of their headers take
 /// every value, and the checksums both zeros.
-pub(crate) fn pairs() -> Vec<Vec<Frame>> {
+pub fn pairs() -> Vec<Vec<Frame>> {
     const PAIRS: u32 = 32;
     let mut random = Random(1);
     let base = loop {
@@ -139,7 +143,7 @@ impl Segment {
             Ip::V4 {
                 first: 0x45,
                 tos: random.of(&[0, 0, 2, 0xb8]),
-                id: if random.once_in(2) { random.next() as u16 } else { random.of(&[0, 7, 0xfffd]) },
+                id: if random.once_in(2) { random.word() as u16 } else { random.of(&[0, 7, 0xfffd]) },
                 step: random.of(&[0, 1, 1]),
                 fragment: random.of(&[0, 0x4000]),
                 ttl: 64,
