@@ -61,12 +61,16 @@ impl Story<'_> {
             Why::Bypass(why) => Some(why),
             Why::Flush(_) => None,
         });
+        let headers = Headers::of(&self.frame().bytes);
+        let ipv6 = self.frame().bytes.get(12..14) == Some(&[0x86, 0xdd]);
         let left = self.out.iter().map(|packet| (packet.first, packet.last, packet.why.name())).collect();
         let (verdict, rule, source, words) = match (self.result, flushed, bypass) {
-            (GroResult::Merged, None, _) => ("merged", "merged", "tcp_gro_receive", "merged".to_owned()),
+            (GroResult::Merged, None, _) => {
+                ("merged", "merged", source_of(FlushReason::None, headers.as_ref()), "merged".to_owned())
+            }
             (GroResult::Merged, Some((why, packet)), _) => {
                 let words = format!("merged into #{}, which leaves: {}", packet.first, closing(why));
-                ("merged", why.name(), source_of(why), words)
+                ("merged", why.name(), source_of(why, headers.as_ref()), words)
             }
             (GroResult::Held, None, _) => {
                 ("held", "held", "dev_gro_receive", "held: no packet of its flow is held".to_owned())
@@ -79,16 +83,19 @@ impl Story<'_> {
                 );
                 ("held", "evicted", "gro_flush_oldest", words)
             }
-            (GroResult::Held, Some((why, packet)), _) => {
-                ("held", why.name(), source_of(why), format!("not merged: {}", self.mismatch(why, packet)))
-            }
+            (GroResult::Held, Some((why, packet)), _) => (
+                "held",
+                why.name(),
+                source_of(why, headers.as_ref()),
+                format!("not merged: {}", self.mismatch(why, packet)),
+            ),
             (GroResult::Normal, Some((why, packet)), _) => {
                 let words = format!("not merged: {}; not held either", self.mismatch(why, packet));
-                ("normal", why.name(), source_of(why), words)
+                ("normal", why.name(), source_of(why, headers.as_ref()), words)
             }
             (GroResult::Normal, None, bypass) => {
                 let bypass = bypass.unwrap_or_default();
-                let (source, words) = overlooked(bypass);
+                let (source, words) = overlooked(bypass, ipv6);
                 let how = if bypass as u8 >= Bypass::Length as u8 { "not held" } else { "not looked at" };
                 ("normal", bypass.name(), source, format!("{how}: {words}"))
             }
@@ -155,6 +162,7 @@ const ETHERNET: usize = 14;
 /// The values that rules compare.
 struct Headers {
     ipv6: bool,
+    udp: bool,
     class: u8,
     ttl: u8,
     id: u16,
@@ -166,6 +174,7 @@ struct Headers {
 impl Headers {
     fn of(bytes: &[u8]) -> Option<Self> {
         let headers = PacketHeaders::from_ethernet_slice(bytes).ok()?;
+        let udp = matches!(headers.transport, Some(TransportHeader::Udp(_)));
         let tcp = match headers.transport {
             Some(TransportHeader::Tcp(tcp)) => tcp,
             // A UDP datagram: none of the TCP rules speaks of it.
@@ -180,7 +189,7 @@ impl Headers {
             NetHeaders::Ipv6(ip, _) => (true, ip.traffic_class, ip.hop_limit, 0),
             NetHeaders::Arp(_) => return None,
         };
-        Some(Self { ipv6, class, ttl, id, tcp, header: bytes.len() - payload, payload })
+        Some(Self { ipv6, udp, class, ttl, id, tcp, header: bytes.len() - payload, payload })
     }
 }
 
@@ -209,19 +218,24 @@ fn closing(why: FlushReason) -> &'static str {
     }
 }
 
-fn source_of(why: FlushReason) -> &'static str {
+/// The kernel function that tests a rule, of the family and protocol at hand.
+fn source_of(why: FlushReason, headers: Option<&Headers>) -> &'static str {
+    let (ipv6, udp) = headers.map_or((false, false), |headers| (headers.ipv6, headers.udp));
     match why {
+        FlushReason::Tos | FlushReason::Ttl if ipv6 => "ipv6_gro_flush",
         FlushReason::Tos | FlushReason::Ttl | FlushReason::DontFragment | FlushReason::IpId => {
             "inet_gro_flush"
         }
         FlushReason::Size => "skb_gro_receive",
+        FlushReason::Length if ipv6 => "ipv6_gro_receive",
         FlushReason::Length => "inet_gro_receive",
-        FlushReason::Segments => "udp_gro_receive_segment",
+        _ if udp => "udp_gro_receive_segment",
         _ => "tcp_gro_receive",
     }
 }
 
-fn overlooked(why: Bypass) -> (&'static str, &'static str) {
+fn overlooked(why: Bypass, ipv6: bool) -> (&'static str, &'static str) {
+    let ip = if ipv6 { "ipv6_gro_receive" } else { "inet_gro_receive" };
     match why {
         Bypass::None => ("dev_gro_receive", "nothing"),
         Bypass::NotIp => ("dev_gro_receive", "neither IPv4 nor IPv6"),
@@ -229,7 +243,7 @@ fn overlooked(why: Bypass) -> (&'static str, &'static str) {
         Bypass::IpOptions => ("inet_gro_receive", "the IPv4 header is not 20 bytes of version 4"),
         Bypass::Fragment => ("inet_gro_receive", "an IPv4 fragment"),
         Bypass::IpChecksum => ("inet_gro_receive", "the IPv4 header checksum is wrong"),
-        Bypass::Protocol => ("inet_gro_receive", "neither TCP nor UDP"),
+        Bypass::Protocol => (ip, "neither TCP nor UDP"),
         Bypass::DataOffset => ("tcp_gro_pull_header", "the TCP data offset is below 5"),
         Bypass::TooLong => {
             ("gro", "the headers are longer than the engine's window, or the frame than 65,535 bytes")
@@ -239,9 +253,7 @@ fn overlooked(why: Bypass) -> (&'static str, &'static str) {
         Bypass::UdpOff => ("udp_gro_receive", "UDP is not coalesced under this config"),
         Bypass::UdpNoChecksum => ("udp_gro_receive_segment", "a UDP datagram without checksum"),
         Bypass::UdpLength => ("udp_gro_receive_segment", "the UDP length is not that of the bytes present"),
-        Bypass::Length => {
-            ("inet_gro_receive", "the IP length differs from the bytes present, or the reserved bit is set")
-        }
+        Bypass::Length => (ip, "the IP length differs from the bytes present, or the reserved bit is set"),
         Bypass::Empty => ("tcp_gro_receive", "no payload, and no packet of its flow is held"),
         Bypass::Flags => ("tcp_gro_receive", "URG, PSH, RST, SYN or FIN, and no packet of its flow is held"),
     }

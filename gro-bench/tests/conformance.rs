@@ -4,7 +4,7 @@
 mod every_backend;
 
 use every_backend::{DEFAULT, TC, entry, on_every_backend, shipped};
-use gro_bench::trace::{Case, tcp_payload};
+use gro_bench::trace::{Case, Trace, tcp_payload};
 use gro_bench::{EngineConfig, Outcome, Record};
 use std::fmt::Write as _;
 
@@ -20,6 +20,12 @@ fn every_case_delivers_what_the_manifest_says_under_default() {
 #[test]
 fn every_case_below_the_limit_delivers_what_the_manifest_says_under_tc() {
     check(&TC, |case| !case.name.starts_with(ABOUT_SIZE));
+}
+
+#[test]
+fn a_trace_without_frames_delivers_nothing() {
+    let trace = Trace { name: "empty".into(), frames: vec![], polls: vec![] };
+    on_every_backend(&trace, &TC, |backend, outcome| assert!(outcome.records.is_empty(), "{backend}"));
 }
 
 fn check(engine: &EngineConfig, compares: impl Fn(&Case) -> bool) {

@@ -57,6 +57,18 @@ fn a_broken_rule_is_found_and_shrunk() {
     }
 }
 
+/// What the specification says of long header chains, until it is no longer true.
+#[test]
+fn a_long_header_chain_is_where_kernel_and_engine_part() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces/divergences/tcp6-long-chain.pcapng.zst");
+    let trace = Trace::open(path.as_ref()).unwrap();
+    let Some(kernel) = kernel(&trace) else { return };
+    let user = UserBackend.run(&trace, &ENGINE).unwrap();
+    assert!(kernel.records.iter().any(|record| record.segs > 1), "the kernel merges");
+    assert!(user.records.iter().all(|record| record.segs == 1), "the engine does not");
+    assert!(user.records.iter().any(|record| record.why == "too_long"));
+}
+
 /// The userspace engine with a flipped rule.
 struct Broken;
 

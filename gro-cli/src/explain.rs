@@ -48,8 +48,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.json {
-        serde_json::to_writer(&mut out, &Document { schema: 1, frames: &frames })?;
-        writeln!(out)?;
+        // In one piece: serde_json would hide from `main` that a pipe was closed.
+        writeln!(out, "{}", serde_json::to_string(&Document { schema: 1, frames: &frames })?)?;
     } else {
         for Explanation { frame, words, source, left, .. } in &frames {
             write!(out, "#{frame} {words}; {source}")?;

@@ -6,15 +6,15 @@ use gro_bench::{BackendError, EngineConfig, backend};
 use gro_core::Config;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run a capture through one backend and write what it delivers.
 ///
-/// Every merged packet carries a comment such as `segs=12 gso_size=1448 first=#31 last=#42 flush=psh`; frame numbers count from
-/// 0. The written packets have complete checksums.
+/// The capture is read whole, then written. Every merged packet carries a comment such as `segs=12 gso_size=1448 first=#31
+/// last=#42 flush=psh` (the kernel tells the first two only); frame numbers count from 0. The written packets have complete checksums.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gro replay -r in.pcapng -w out.pcapng\n  tcpdump -w - | gro replay -r - -w - | tcpdump -r -"
+    after_help = "Examples:\n  gro replay -r in.pcapng -w out.pcapng\n  tcpdump -c 10000 -w - | gro replay -r - -w - | tcpdump -r -"
 )]
 pub(crate) struct Args {
     /// Capture to read (pcapng or pcap, plain or zstd; `-` for standard input)
@@ -52,7 +52,8 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let Some(mut backend) = backend::by_name(&args.backend) else {
-        bail!("--backend {}: there is no such backend", args.backend);
+        let known: Vec<_> = backend::all().iter().map(|backend| backend.name()).collect();
+        bail!("--backend {}: there is no such backend; there are {}", args.backend, known.join(", "));
     };
     let mut trace = if crate::verify::is_stdin(&args.read) {
         Trace::read("standard input", std::io::stdin().lock(), &Rules::default())?
@@ -72,6 +73,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Err(BackendError::Failed(why)) => bail!("{} failed: {why}", args.backend),
     };
 
+    if is_same_file(&args.read, &args.write) {
+        bail!("-w {}: that is the capture being read; name another file", args.write.display());
+    }
     let sink: Box<dyn Write> = if crate::verify::is_stdin(&args.write) {
         Box::new(std::io::stdout().lock())
     } else {
@@ -80,20 +84,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Box::new(BufWriter::new(file))
     };
     let mut writer = PcapngWriter::new(sink, &format!("delivered by gro, backend {}", args.backend))?;
-    let mut merged = 0;
+    let (mut merged, mut segs) = (0, 0);
     for record in &outcome.records {
-        let frame = record.last.and_then(|last| trace.frames.get(last as usize));
-        let time = frame.map_or(0, |frame| frame.time_ns);
+        segs += record.segs as usize;
+        // A backend that does not tell delivers a poll's frames within that poll.
+        let last = record.last.map_or(segs - 1, |last| last as usize);
+        let time = trace.frames.get(last).map_or(0, |frame| frame.time_ns);
         let comment = (record.segs > 1).then(|| {
-            let place = |number: Option<u32>| number.map_or("?".to_owned(), |number| format!("#{number}"));
-            format!(
-                "segs={} gso_size={} first={} last={} flush={}",
-                record.segs,
-                record.gso_size,
-                place(record.first),
-                place(record.last),
-                record.why
-            )
+            let mut text = format!("segs={} gso_size={}", record.segs, record.gso_size);
+            // The kernel does not tell these.
+            if let (Some(first), Some(last)) = (record.first, record.last) {
+                text += &format!(" first=#{first} last=#{last} flush={}", record.why);
+            }
+            text
         });
         merged += usize::from(record.segs > 1);
         let bytes = with_tag(&record.bytes, record.vlan);
@@ -115,6 +118,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("{frames} frames in, {packets} packets out, {merged} of them merged");
     }
     Ok(0)
+}
+
+fn is_same_file(read: &Path, write: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(read).is_some_and(|read| real(write) == Some(read))
 }
 
 /// A capture file has no metadata: the tag goes back into the bytes.

@@ -111,6 +111,9 @@ pub(crate) fn traces(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         traces = trace::shipped(&shipped_folder()?)?;
     }
     for path in given {
+        if is_stdin(path) {
+            bail!("verify reads a capture once for each backend: name a file instead of -");
+        }
         if path.is_dir() {
             traces.extend(trace::shipped(path)?);
         } else {
@@ -194,8 +197,11 @@ fn packets_out(run: &Run) -> String {
 
 fn verdict(report: &Report) -> &'static str {
     let alone = |run: &Run| run.backends.values().filter(|side| matches!(side, Side::Ran { .. })).count() < 2;
-    if !report.equal {
+    let failed = |run: &Run| run.backends.values().any(|side| matches!(side, Side::Failed { .. }));
+    if report.runs.iter().any(|run| run.difference.is_some()) {
         "DIFFERENT"
+    } else if report.runs.iter().any(failed) {
+        "a backend failed"
     } else if report.runs.iter().any(alone) {
         "nothing to compare: some runs had one backend only"
     } else {
@@ -203,7 +209,7 @@ fn verdict(report: &Report) -> &'static str {
     }
 }
 
-/// Where a path's shipped rules live, for commands that take one capture.
+/// Whether a path stands for a pipe, for commands that take one capture.
 pub(crate) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

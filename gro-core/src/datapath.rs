@@ -76,8 +76,8 @@ pub struct State {
     pub counters: Counters,
     /// The bucket whose turn it is in an event.
     cursor: u32,
-    /// The event in hand leaves packets of the current jiffy.
-    keeps_young: bool,
+    /// 1 when the event in hand leaves packets of the current jiffy; a word, so that any bytes of a map are a state.
+    keeps_young: u32,
 }
 
 impl State {
@@ -88,7 +88,7 @@ impl State {
         frames: 0,
         counters: Counters::ZERO,
         cursor: 0,
-        keeps_young: false,
+        keeps_young: 0,
     };
 }
 
@@ -176,7 +176,7 @@ pub const EVENT_STEPS: u32 = (Slot::COUNT + BUCKETS) as u32;
 #[inline(always)]
 pub fn begin(state: &mut State, event: Event, config: &Config) {
     let polled = event as u8 == Event::PollEnd as u8;
-    state.keeps_young = polled && config.flush_timeout != 0 && state.poll_frames < POLL_BUDGET;
+    state.keeps_young = (polled && config.flush_timeout != 0 && state.poll_frames < POLL_BUDGET) as u32;
     state.poll_frames = 0;
     state.cursor = 0;
 }
@@ -195,7 +195,7 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
         && list.count() > 0
     {
         let way = list.oldest();
-        if !(state.keeps_young && list.flow(way).age == now) {
+        if !(state.keeps_young != 0 && list.flow(way).age == now) {
             let slot = Slot { bucket: index as u8, way };
             emit(&mut state.digest, &mut state.counters, list, datapath, (slot, event.reason()));
             return true;

@@ -111,17 +111,6 @@ impl Config {
         // Above the 16-bit IP length there is only BIG TCP, which this engine does not build.
         if limit < LEGACY_MAX_SIZE { limit } else { LEGACY_MAX_SIZE }
     }
-
-    /// Canonical encoding: domain tag, then the fields in order, little endian.
-    pub fn encode(&self) -> [u8; 20] {
-        let mut bytes = [0; 20];
-        bytes[..4].copy_from_slice(b"gro1");
-        bytes[4..8].copy_from_slice(&self.gro_max_size.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.gro_ipv4_max_size.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.flush_timeout.to_le_bytes());
-        bytes[16..].copy_from_slice(&(self.udp as u32).to_le_bytes());
-        bytes
-    }
 }
 
 impl Default for Config {

@@ -51,7 +51,7 @@ pub struct Program {
 struct StateValue(State);
 // SAFETY: plain words without padding that matters; every bit pattern is a value.
 unsafe impl Pod for StateValue {}
-// SAFETY: as above.
+// SAFETY: plain words without padding. It is only written to its map, never read from it, so its enum is always valid.
 unsafe impl Pod for Settings {}
 // SAFETY: as above.
 unsafe impl Pod for Faults {}

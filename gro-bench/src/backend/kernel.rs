@@ -18,7 +18,7 @@ use crate::trace::{self, Trace};
 use crate::{Cost, Outcome, Record};
 use gro_core::profile::POLL_BUDGET;
 use gro_core::{GroResult, checksum};
-use gro_ebpf::abi::{FRAME_MAX, Target};
+use gro_ebpf::abi::Target;
 use gro_ebpf::{Frame, Injector, Observed, Observer, Packet, Partial};
 use std::io;
 use std::ops::Range;
@@ -48,16 +48,7 @@ fn applicable(trace: &Trace, engine: &EngineConfig) -> Result<(), BackendError> 
     if engine.config.flush_timeout != 0 {
         return refuse("a flush timeout: the kernel's clock and its timer do not follow a trace".into());
     }
-    for (number, frame) in trace.frames.iter().enumerate() {
-        let len = frame.bytes.len();
-        if !(14..=FRAME_MAX as usize).contains(&len) {
-            return refuse(format!("frame #{number} has {len} bytes; the injector takes 14 to {FRAME_MAX}"));
-        }
-        // skb_vlan_untag (net/core/skbuff.c) frees it.
-        if frame.vlan.is_none() && len < 18 && matches!(frame.bytes[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
-            return refuse(format!("frame #{number} is cut inside a VLAN tag; the kernel drops it unseen"));
-        }
-    }
+    super::injectable(trace)?;
     match trace.polls.iter().map(|poll| poll.frames.len()).max() {
         Some(most) if most > POLL_BUDGET as usize => {
             Err(BackendError::Failed(format!("a poll of {most} frames; NAPI takes {POLL_BUDGET}")))

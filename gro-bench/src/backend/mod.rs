@@ -115,6 +115,24 @@ fn check_image(hash: [u8; 32]) -> Result<(), BackendError> {
     )))
 }
 
+/// Refuses what the injector cannot carry into the kernel as it is.
+#[cfg(target_os = "linux")]
+fn injectable(trace: &Trace) -> Result<(), BackendError> {
+    use gro_ebpf::abi::FRAME_MAX;
+    let refuse = |text: String| Err(BackendError::NotApplicable(text));
+    for (number, frame) in trace.frames.iter().enumerate() {
+        let len = frame.bytes.len();
+        if !(14..=FRAME_MAX as usize).contains(&len) {
+            return refuse(format!("frame #{number} has {len} bytes; the injector takes 14 to {FRAME_MAX}"));
+        }
+        // skb_vlan_untag (net/core/skbuff.c) frees it.
+        if frame.vlan.is_none() && len < 18 && matches!(frame.bytes[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
+            return refuse(format!("frame #{number} is cut inside a VLAN tag; the kernel drops it unseen"));
+        }
+    }
+    Ok(())
+}
+
 /// TPID and TCI in one word, 0 for none.
 pub(crate) fn vlan_word(vlan: Option<Vlan>) -> u32 {
     vlan.map_or(0, |vlan| u32::from(vlan.tpid) << 16 | u32::from(vlan.tci))

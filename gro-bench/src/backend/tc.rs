@@ -5,7 +5,7 @@ use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox, SandboxError};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use gro_core::{Bypass, Config, Event, FlushReason};
-use gro_ebpf::abi::{self, FRAME_MAX, Settings, marker};
+use gro_ebpf::abi::{self, Settings, marker};
 use gro_ebpf::{Frame, Injector, LoadError, Object, Program};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub struct TcBackend {
     object: Object<'static>,
 }
 
-/// A delivery crosses two backlogs on this CPU; a second is many times what a loaded machine needs.
+/// A delivery crosses two backlogs on this CPU: microseconds, unless the machine is very busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a marker carries: nothing that is IP.
@@ -45,6 +45,7 @@ impl Backend for TcBackend {
             let text = format!("gro_max_size {limit}: a tc program cannot build a packet over {most} bytes");
             return Err(BackendError::NotApplicable(text));
         }
+        super::injectable(trace)?;
         let hash = self.object.program_hash().map_err(|error| BackendError::Failed(error.to_string()))?;
         check_image(hash)?;
         let object = self.object;
@@ -75,19 +76,12 @@ impl<'a> Run<'a> {
         let loaded = self.program.program_hash()?;
         check_image(loaded)?;
         let start = Instant::now();
+        // Before any event, also of a trace without frames.
+        self.set_time(engine, 0)?;
         for poll in &trace.polls {
-            let config = engine.config;
-            self.program.set(Settings {
-                config,
-                capture: self.sandbox.deliver,
-                now: jiffies(poll.time_ns),
-            })?;
+            self.set_time(engine, jiffies(poll.time_ns))?;
             let mut batch = Vec::with_capacity(poll.frames.len() + 1);
             for frame in &trace.frames[poll.frames.clone()] {
-                if frame.bytes.len() > FRAME_MAX as usize {
-                    let text = format!("a frame of {} bytes; tc takes up to {FRAME_MAX}", frame.bytes.len());
-                    return Err(BackendError::NotApplicable(text));
-                }
                 batch.push(Frame {
                     bytes: &frame.bytes,
                     hash: frame.hash,
@@ -106,6 +100,10 @@ impl<'a> Run<'a> {
         let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
         let decision_digest = Some(state.digest.value());
         Ok(Outcome { records: self.records, decision_digest, verdicts: None, cost })
+    }
+
+    fn set_time(&mut self, engine: &EngineConfig, now: u32) -> Result<(), BackendError> {
+        Ok(self.program.set(Settings { config: engine.config, capture: self.sandbox.deliver, now })?)
     }
 
     /// Sends frames and, behind them, a marker; waits until the marker was worked off and all deliveries were captured.

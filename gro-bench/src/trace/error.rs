@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file or stream cannot be read at all.
-    #[error("{file}: cannot be read: {source}; check the path and its permissions")]
+    #[error("{file} cannot be read; check the path and its permissions")]
     Io {
         /// The file or the stream's name.
         file: String,

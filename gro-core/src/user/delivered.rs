@@ -54,7 +54,7 @@ impl Why {
 pub struct VirtioNetHdr {
     /// [`VirtioNetHdr::NEEDS_CSUM`] or 0.
     pub flags: u8,
-    /// [`VirtioNetHdr::GSO_TCPV4`], [`VirtioNetHdr::GSO_TCPV6`] or 0.
+    /// [`VirtioNetHdr::GSO_TCPV4`], [`VirtioNetHdr::GSO_TCPV6`], [`VirtioNetHdr::GSO_UDP_L4`] or 0.
     pub gso_type: u8,
     /// Bytes of all headers.
     pub hdr_len: u16,

@@ -372,6 +372,10 @@ fn merged_headers_are_what_a_sender_would_have_written() {
 
             let (hdr, partial) = out[0].clone().into_virtio();
             assert_eq!((hdr.flags, hdr.csum_start, hdr.gso_size), (1, l4 as u16, len as u16));
+            assert_eq!(
+                hdr.to_bytes()[2..6],
+                [l4 as u8 + if udp { 8 } else { 20 }, 0, len as u8, (len >> 8) as u8]
+            );
             let partial = partial.to_vec();
             let whole_sum = u32::from(sum(&partial[l4..]));
             assert_eq!(field(whole_sum), check, "finishing the partial checksum gives the complete one");

@@ -67,7 +67,10 @@ fn frame(
     settings: &Settings,
     len: u32,
 ) -> Option<()> {
-    let backup = tc::back_up(skb, len)?;
+    let Some(backup) = tc::back_up(skb, len) else {
+        faults.refused += 1;
+        return None;
+    };
     // SAFETY: `skb` is the context the kernel passed.
     let meta = Meta { hash: unsafe { (*skb).hash }, vlan: tc::tag(skb), verified: false };
     let window = backup.bytes.first_chunk()?;

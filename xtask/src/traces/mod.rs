@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use gro_bench::fuzz::{Random, batch};
 use gro_bench::trace::{Entry, HashRule, PollRule};
 
 #[cfg(target_os = "linux")]
@@ -26,7 +27,7 @@ use mixed::{Built, Mixed};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Make only these traces.
-    #[arg(value_parser = [TCP4, TCP6, MIXED, LONG_CHAIN])]
+    #[arg(value_parser = [TCP4, TCP6, MIXED, RANDOM, LONG_CHAIN])]
     names: Vec<String>,
     /// The folder of traces.
     #[arg(long, default_value = "traces")]
@@ -42,6 +43,7 @@ pub(crate) struct Args {
 const TCP4: &str = "tcp4-bulk";
 const TCP6: &str = "tcp6-bulk";
 const MIXED: &str = "tcp-mixed";
+const RANDOM: &str = "random-udp";
 const LONG_CHAIN: &str = "tcp6-long-chain";
 
 /// Where the traces live on which the engine and the kernel are known to differ.
@@ -72,6 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let shows = "every rule of TCP coalescing as a named case, built frame by frame";
         entries.push(store(&args.out, MIXED, shows, built)?);
     }
+    if wanted(RANDOM) {
+        let shows = "the fuzzer's batches, TCP and UDP with every field mutated now and then, UDP coalesced";
+        let mut entry = store(&args.out, RANDOM, shows, random(args.seed))?;
+        entry.udp_forwarding = true;
+        entries.push(entry);
+    }
     if wanted(LONG_CHAIN) {
         let built = mixed::build_long_chain(args.seed)?;
         let folder = args.out.join(DIVERGENCES);
@@ -85,6 +93,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(size <= FOLDER_MAX, "{} has {size} bytes, more than {FOLDER_MAX}", args.out.display());
     println!("{}: {size} bytes", args.out.display());
     Ok(())
+}
+
+/// Batches of the fuzzer, each a poll. A capture has no receive hash, so all flows share a bucket here.
+fn random(seed: u64) -> Mixed {
+    const BATCHES: u64 = 300;
+    const APART_NS: u64 = 1_000_000;
+    let mut random = Random(seed);
+    let mut frames = Vec::new();
+    for number in 1..=BATCHES {
+        for (frame, at) in batch(&mut random).into_iter().zip(0..) {
+            let mut bytes = frame.bytes.to_vec();
+            if let Some(vlan) = frame.vlan {
+                bytes.splice(12..12, [vlan.tpid.to_be_bytes(), vlan.tci.to_be_bytes()].concat());
+            }
+            frames.push(Built { time_ns: number * APART_NS + at, bytes, comment: None });
+        }
+    }
+    Mixed { frames, cases: Vec::new() }
 }
 
 /// Stores a built trace; flows share bucket 0, as on a device that sets no hash.
