@@ -25,6 +25,8 @@ struct Document {
     name: String,
     date: String,
     machine: Machine,
+    /// Of everything random behind the figures.
+    seeds: &'static str,
     figures: Vec<Figure>,
 }
 
@@ -58,6 +60,8 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
         name: args.name.clone(),
         date: said("date", &["-u", "+%F"])?,
         machine: machine()?,
+        // The constants of gro-bench/tests and the default of `cargo xtask traces`.
+        seeds: "kernel batches 0x67726f5f6b65726e, hostile frames 0 to 199 (one a chunk), built traces 1",
         figures,
     };
     for figure in &document.figures {
