@@ -202,6 +202,8 @@ fn verdict(report: &Report) -> &'static str {
         "DIFFERENT"
     } else if report.runs.iter().any(failed) {
         "a backend failed"
+    } else if !report.missing.is_empty() {
+        "a required backend did not run"
     } else if report.runs.iter().any(alone) {
         "nothing to compare: some runs had one backend only"
     } else {
