@@ -12,7 +12,7 @@ pub mod driver;
 // How an image comes to be.
 pub mod build;
 
-pub use driver::{Delivered, Nic, NicConfig, NicError, Reason};
+pub use driver::{Delivered, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};
 
 /// The committed image of profile `linux-6.18`, built by `cargo xtask images`.

@@ -12,14 +12,14 @@
 //! It runs on any release and shows what that release does. The rules differ between releases; the profile that this crate's
 //! engine is built with is `linux-6.18`.
 
-use super::{Backend, BackendError, EngineConfig, vlan_word};
+use super::{Backend, BackendError, EngineConfig, injected};
 use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox};
-use crate::trace::{self, Trace};
+use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use gro_core::profile::POLL_BUDGET;
 use gro_core::{GroResult, checksum};
 use gro_ebpf::abi::Target;
-use gro_ebpf::{Frame, Injector, Observed, Observer, Packet, Partial};
+use gro_ebpf::{Injector, Observed, Observer, Packet, Partial};
 use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
     /// One NAPI poll. Without a flush timeout everything leaves at its end (`napi_complete_done`, net/core/dev.c), so that all
     /// frames have come out when it is over.
     fn poll(&mut self, trace: &Trace, frames: Range<usize>) -> Result<(), BackendError> {
-        let batch: Vec<_> = trace.frames[frames].iter().map(input).collect();
+        let batch: Vec<_> = trace.frames[frames].iter().map(injected).collect();
         self.injector.send(self.sandbox.inject, &batch)?;
         let end = Instant::now() + PATIENCE;
         let mut packets = Vec::new();
@@ -117,10 +117,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-fn input(frame: &trace::Frame) -> Frame<'_> {
-    Frame { bytes: &frame.bytes, hash: frame.hash, vlan: vlan_word(frame.vlan), mark: 0 }
 }
 
 /// The kernel's `gro_result` (include/linux/netdevice.h).
@@ -178,12 +174,12 @@ fn capturing(error: &io::Error) -> BackendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Poll, Vlan};
+    use crate::trace::{Frame, Poll, Vlan};
     use bytes::Bytes;
     use gro_core::Config;
 
     fn trace(bytes: Vec<u8>, vlan: Option<Vlan>, count: usize) -> Trace {
-        let frame = trace::Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: 0, vlan };
+        let frame = Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: 0, vlan };
         let polls = vec![Poll { time_ns: 0, frames: 0..count }];
         Trace { name: "t".into(), frames: vec![frame; count], polls }
     }

@@ -133,6 +133,12 @@ fn injectable(trace: &Trace) -> Result<(), BackendError> {
     Ok(())
 }
 
+/// A frame of a trace as the injector takes it.
+#[cfg(target_os = "linux")]
+fn injected(frame: &crate::trace::Frame) -> gro_ebpf::Frame<'_> {
+    gro_ebpf::Frame { bytes: &frame.bytes, hash: frame.hash, vlan: vlan_word(frame.vlan), mark: 0 }
+}
+
 /// TPID and TCI in one word, 0 for none.
 pub(crate) fn vlan_word(vlan: Option<Vlan>) -> u32 {
     vlan.map_or(0, |vlan| u32::from(vlan.tpid) << 16 | u32::from(vlan.tci))

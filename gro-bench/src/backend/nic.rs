@@ -5,7 +5,7 @@ use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
 use gro_core::Meta;
-use gro_nic::{Delivered, Image, Nic, NicConfig, NicError, Reason};
+use gro_nic::{Delivered, Image, Nic, NicConfig, NicError};
 use std::time::Instant;
 
 /// The NIC image on the simulator.
@@ -69,10 +69,7 @@ fn record(packet: Delivered) -> Record {
         vlan: packet.meta.vlan,
         first: Some(packet.first),
         last: Some(packet.last),
-        why: match packet.why {
-            Reason::Flush(why) => why.name(),
-            Reason::Bypass(why) => why.name(),
-        },
+        why: packet.why.name(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Backend `tc`: the very program that gets attached, on real skbs, in redirect mode.
 
-use super::{Backend, BackendError, EngineConfig, check_image, jiffies, vlan_word};
+use super::{Backend, BackendError, EngineConfig, check_image, injected, jiffies};
 use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox, SandboxError};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
@@ -80,15 +80,7 @@ impl<'a> Run<'a> {
         self.set_time(engine, 0)?;
         for poll in &trace.polls {
             self.set_time(engine, jiffies(poll.time_ns))?;
-            let mut batch = Vec::with_capacity(poll.frames.len() + 1);
-            for frame in &trace.frames[poll.frames.clone()] {
-                batch.push(Frame {
-                    bytes: &frame.bytes,
-                    hash: frame.hash,
-                    vlan: vlan_word(frame.vlan),
-                    mark: 0,
-                });
-            }
+            let batch = trace.frames[poll.frames.clone()].iter().map(injected).collect();
             self.inject(batch, Event::PollEnd)?;
         }
         self.inject(Vec::new(), Event::Flush)?;

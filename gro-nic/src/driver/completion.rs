@@ -1,10 +1,11 @@
 //! Completions on their way to the host. The device is not trusted: what it writes is checked against what it owns.
 
 use bytes::Bytes;
+use gro_core::user::Why;
 use gro_core::{Bypass, FlushReason};
 
 use super::post::{header_start, untouched};
-use super::{Delivered, Nic, NicError, Owned, Reason};
+use super::{Delivered, Nic, NicError, Owned};
 use crate::abi::{completion, packet, register, scatter};
 
 /// One completion, copied out of the ring.
@@ -59,7 +60,7 @@ impl Nic {
         Ok(delivered)
     }
 
-    fn take_merged(&mut self, entry: &Completion, why: Reason) -> Result<Delivered, NicError> {
+    fn take_merged(&mut self, entry: &Completion, why: Why) -> Result<Delivered, NicError> {
         let head = entry.half(completion::BUFFER);
         let count = entry.word(completion::SCATTER_COUNT);
         let header_length = usize::from(entry.half(completion::HEADER_LENGTH));
@@ -138,12 +139,12 @@ impl Completion {
         u32::from(self.half(at)) | u32::from(self.half(at + 2)) << 16
     }
 
-    fn reason(&self) -> Option<Reason> {
+    fn reason(&self) -> Option<Why> {
         let number = self.bytes[completion::REASON as usize];
         if u32::from(self.bytes[completion::FLAGS as usize]) & completion::FLUSHED != 0 {
-            FlushReason::from_number(number).map(Reason::Flush)
+            FlushReason::from_number(number).map(Why::Flush)
         } else {
-            Bypass::from_number(number).map(Reason::Bypass)
+            Bypass::from_number(number).map(Why::Bypass)
         }
     }
 }

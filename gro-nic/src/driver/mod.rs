@@ -9,7 +9,8 @@ mod post;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use gro_core::{Bypass, Config, FlushReason, Meta};
+use gro_core::user::Why;
+use gro_core::{Config, Meta};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -84,15 +85,6 @@ pub enum NicError {
     },
 }
 
-/// Why a packet left the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It was held.
-    Flush(FlushReason),
-    /// It was delivered at once.
-    Bypass(Bypass),
-}
-
 /// A packet that left the device: a frame as it came, or a merged packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
@@ -113,7 +105,7 @@ pub struct Delivered {
     /// Hash and VLAN tag of the first frame.
     pub meta: Meta,
     /// Why it left.
-    pub why: Reason,
+    pub why: Why,
     /// Offset of the TCP header of a merged packet, where its checksum starts.
     pub l4: u16,
     /// Sum of the pseudo-header of a merged packet, for deliveries with an incomplete checksum.

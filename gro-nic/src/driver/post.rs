@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use gro_core::Meta;
+use gro_core::user::Why;
 
-use super::{Delivered, Nic, Owned, Reason};
+use super::{Delivered, Nic, Owned};
 use crate::abi::{event, packet, register};
 
 /// What the host wants to tell the device.
@@ -116,7 +117,7 @@ pub(super) fn header_start(buffer: u16) -> usize {
 }
 
 /// A frame that leaves as it came.
-pub(super) fn untouched(owned: Owned, why: Reason) -> Delivered {
+pub(super) fn untouched(owned: Owned, why: Why) -> Delivered {
     Delivered {
         header: owned.frame,
         segments: Vec::new(),
