@@ -79,8 +79,8 @@ fn describe(record: &Record) -> String {
             );
         }
     }
-    if !record.why.is_empty() {
-        let _ = write!(text, ", left: {}", record.why);
+    if let Some(why) = record.why {
+        let _ = write!(text, ", left: {}", why.name());
     }
     text
 }

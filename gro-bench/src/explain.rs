@@ -1,10 +1,13 @@
 //! What became of every frame, and why, in words: with the values that decided and the kernel function of the rule.
 
-use crate::backend::{jiffies, vlan_word};
+use crate::backend::vlan_word;
+use crate::schedule::{Step, schedule};
 use crate::trace::{Frame, Trace};
 use etherparse::{NetHeaders, PacketHeaders, TcpHeader, TransportHeader};
 use gro_core::user::{Delivered, Engine, Why};
-use gro_core::{Bypass, Config, FlushReason, GroResult, Linux618, Meta};
+use gro_core::{
+    Bypass, Config, FlushReason, GroResult, Linux7, Linux612, Linux618, Meta, Profile, Release, VlanMode,
+};
 use serde::Serialize;
 
 /// One frame's story.
@@ -25,12 +28,30 @@ pub struct Explanation {
 }
 
 /// Runs the userspace engine over a trace, and tells of every frame in order.
-pub fn explain(trace: &Trace, config: Config) -> Vec<Explanation> {
-    let mut engine = Engine::<Linux618>::new(config);
+pub fn explain(trace: &Trace, config: Config, profile: Release) -> Vec<Explanation> {
+    match profile {
+        Release::Linux612 => explain_as::<Linux612>(trace, config),
+        Release::Linux618 => explain_as::<Linux618>(trace, config),
+        Release::Linux7 => explain_as::<Linux7>(trace, config),
+    }
+}
+
+fn explain_as<P: Profile>(trace: &Trace, config: Config) -> Vec<Explanation> {
+    let in_band = (config.vlan == VlanMode::InBand).then(|| trace.with_tags_in_band());
+    let trace = in_band.as_ref().unwrap_or(trace);
+    let mut engine = Engine::<P>::new(config);
     let mut explanations = Vec::with_capacity(trace.frames.len());
-    for poll in &trace.polls {
-        engine.set_time(jiffies(poll.time_ns));
-        for number in poll.frames.clone() {
+    for step in schedule(trace, &config) {
+        let (frames, jiffies) = match step {
+            Step::Poll { frames, jiffies } => (frames, jiffies),
+            Step::Tick { jiffies } => {
+                engine.set_time(jiffies);
+                engine.tick(&mut |_| ());
+                continue;
+            }
+        };
+        engine.set_time(jiffies);
+        for number in frames {
             let frame = &trace.frames[number];
             let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
             let mut out = Vec::new();

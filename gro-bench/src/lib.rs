@@ -7,15 +7,17 @@ pub mod backend;
 mod compare;
 pub mod explain;
 pub mod fuzz;
+pub mod kernel;
 mod outcome;
 pub mod report;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+pub mod schedule;
 pub mod segment;
 pub mod trace;
 mod verify;
 
-pub use backend::{Backend, BackendError, EngineConfig, Mutant};
+pub use backend::{Backend, BackendError, EngineConfig};
 pub use compare::{Difference, compare};
-pub use outcome::{Cost, Outcome, Record, Why, hex};
-pub use verify::{Options, verify};
+pub use outcome::{Cost, Outcome, Record, hex, rule_name};
+pub use verify::{CONFIGS, Options, verify};

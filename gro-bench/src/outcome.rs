@@ -1,7 +1,8 @@
 //! What a backend delivered, in the form that is compared.
 
 use bytes::Bytes;
-use gro_core::GroResult;
+use gro_core::user::Why;
+use gro_core::{GroResult, Rule};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
@@ -23,16 +24,25 @@ pub struct Record {
     /// Number of the last frame in it, where the backend tells. Not compared.
     pub last: Option<u32>,
     /// Why it left, where the backend tells. Not compared: the decision digest covers it.
-    pub why: Why,
+    pub why: Option<Why>,
 }
-
-/// The name of a flush or bypass reason.
-pub type Why = &'static str;
 
 impl Record {
     /// Whether the promise, what leaves and in which form, is the same.
     pub fn is_same(&self, other: &Self) -> bool {
         self.key() == other.key()
+    }
+
+    /// The canonical form: an outer VLAN tag in the bytes is metadata. A frame cut in its tag keeps it, as in the kernel.
+    #[must_use]
+    pub(crate) fn canonical(mut self) -> Self {
+        if self.vlan == 0
+            && let (bytes, Some(vlan)) = crate::trace::strip_vlan(self.bytes.clone())
+        {
+            self.bytes = bytes;
+            self.vlan = crate::backend::vlan_word(Some(vlan));
+        }
+        self
     }
 
     fn key(&self) -> (&Bytes, u32, u32, u32, u32) {
@@ -58,7 +68,7 @@ pub struct Outcome {
     pub records: Vec<Record>,
     /// The engine's running digest over its decisions; none for a backend that is not our engine.
     pub decision_digest: Option<u64>,
-    /// What became of each frame at its arrival, where the backend tells. Not compared: the records show what came of it.
+    /// What became of each frame at its arrival, where the backend tells.
     pub verdicts: Option<Vec<GroResult>>,
     /// What it cost.
     pub cost: Cost,
@@ -81,10 +91,35 @@ impl Outcome {
     }
 }
 
+/// What became of each of `frames` frames, from the packets that our engine delivered: the first frame of a packet that was held
+/// was held, the others of it joined. `None` where a packet does not say which frame is its first.
+pub(crate) fn verdicts(records: &[Record], frames: usize) -> Option<Vec<GroResult>> {
+    let mut verdicts = vec![GroResult::Merged; frames];
+    for record in records {
+        *verdicts.get_mut(record.first? as usize)? = match record.why? {
+            Why::Bypass(_) => GroResult::Normal,
+            Why::Flush(_) => GroResult::Held,
+        };
+    }
+    Some(verdicts)
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// A rule's name on the command line and in tables: `fixed-ip-id`.
+pub fn rule_name(rule: Rule) -> String {
+    let mut name = String::new();
+    for letter in format!("{rule:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }

@@ -12,10 +12,10 @@ use crate::Record;
 use bytes::{Bytes, BytesMut};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
-    TcpHeaderSlice, UdpHeaderSlice,
+    EtherType, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, TcpHeaderSlice,
+    UdpHeaderSlice,
 };
-use gro_core::complete::GSO_TCP_FIXEDID;
+use gro_core::complete::{GSO_TCP_ACCECN, GSO_TCP_FIXEDID};
 
 /// Why a record cannot be segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,8 +52,9 @@ pub fn segment(record: &Record) -> Result<Vec<Bytes>, SegmentError> {
     if record.segs <= 1 {
         return Ok(vec![record.bytes.clone()]);
     }
-    let layout = Layout::of(&record.bytes, record.segs)?;
-    let (header, payload) = record.bytes.split_at(layout.payload);
+    let bytes = without_jumbo(&record.bytes);
+    let layout = Layout::of(&bytes, record.segs)?;
+    let (header, payload) = bytes.split_at(layout.payload);
     let gso_size = record.gso_size as usize;
     let pieces = if gso_size == 0 { 0 } else { payload.len().div_ceil(gso_size) };
     if pieces != record.segs as usize {
@@ -67,7 +68,7 @@ pub fn segment(record: &Record) -> Result<Vec<Bytes>, SegmentError> {
         frame.extend_from_slice(header);
         frame.extend_from_slice(piece);
         layout.number(&mut frame, number, gso_size, fixed);
-        if !layout.udp && number > 0 {
+        if !layout.udp && number > 0 && record.gso_type & GSO_TCP_ACCECN == 0 {
             frame[layout.l4 + 13] &= !CWR;
         }
         if !layout.udp && number + 1 < pieces {
@@ -77,6 +78,35 @@ pub fn segment(record: &Record) -> Result<Vec<Bytes>, SegmentError> {
         segments.push(frame.freeze());
     }
     Ok(segments)
+}
+
+/// Takes out the hop-by-hop header that GRO put into a packet over 65,535 bytes to state its length (RFC 2675), as
+/// `ipv6_hopopt_jumbo_remove` (include/net/ipv6.h) does.
+fn without_jumbo(frame: &Bytes) -> Bytes {
+    let (_, ip) = behind_tags(frame);
+    let header = frame.get(ip..).unwrap_or_default();
+    match header {
+        // Version 6, payload length 0, a hop-by-hop header of eight bytes with nothing but the jumbo option.
+        [0x60..=0x6f, _, _, _, 0, 0, 0, ..] if matches!(header.get(40..44), Some([_, 0, 0xc2, 4])) => {
+            let mut bytes = BytesMut::from(&frame[..ip + 40]);
+            bytes[ip + 6] = header[40];
+            bytes.extend_from_slice(&header[48.min(header.len())..]);
+            bytes.freeze()
+        }
+        _ => frame.clone(),
+    }
+}
+
+/// The ethertype behind in-band VLAN tags, and the offset of what it names.
+fn behind_tags(frame: &[u8]) -> (u16, usize) {
+    let mut at = 14;
+    loop {
+        match frame.get(at - 2..at) {
+            Some(&[0x81, 0x00] | &[0x88, 0xa8]) => at += 4,
+            Some(&[high, low]) => return (u16::from_be_bytes([high, low]), at),
+            _ => return (0, at),
+        }
+    }
 }
 
 const FIN: u8 = 0x01;
@@ -94,10 +124,9 @@ struct Layout {
 
 impl Layout {
     fn of(frame: &[u8], segs: u32) -> Result<Self, SegmentError> {
-        let ethernet = Ethernet2HeaderSlice::from_slice(frame).or(Err(SegmentError::Header("Ethernet")))?;
-        let ip = ethernet.slice().len();
-        let packet = &frame[ip..];
-        let (ipv6, protocol, l4) = match ethernet.ether_type() {
+        let (ethertype, ip) = behind_tags(frame);
+        let packet = frame.get(ip..).ok_or(SegmentError::Header("Ethernet"))?;
+        let (ipv6, protocol, l4) = match EtherType(ethertype) {
             EtherType::IPV4 => {
                 let header = Ipv4HeaderSlice::from_slice(packet).or(Err(SegmentError::Header("IPv4")))?;
                 (false, header.protocol(), ip + header.slice().len())
@@ -256,7 +285,7 @@ mod tests {
             vlan: 0,
             first: None,
             last: None,
-            why: "none",
+            why: None,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Every backend on every trace under every config.
 
-use crate::backend::{Backend, BackendError, EngineConfig, Mutant};
+use crate::backend::{Backend, BackendError, EngineConfig};
 use crate::report::{Report, Run, SCHEMA, Side};
 use crate::trace::{Manifest, Trace, TraceError};
 use crate::{Outcome, compare, hex};
-use gro_core::{Config, UdpMode};
+use gro_core::{Config, Release, Rule, UdpMode, VlanMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -13,18 +13,29 @@ use std::path::PathBuf;
 pub struct Options {
     /// Capture files.
     pub traces: Vec<PathBuf>,
-    /// `tc`, `default`, or both when empty.
-    pub configs: Vec<&'static str>,
+    /// Configs by name: [`CONFIGS`] or others. A trace's manifest has expectations for the former only.
+    pub configs: Vec<(&'static str, Config)>,
     /// Backends that must run, wherever their nature lets them.
     pub require: Vec<String>,
     /// Whether UDP is coalesced; as each trace's manifest says when not given.
     pub udp: Option<UdpMode>,
-    /// A rule to break in backend `user`.
-    pub mutant: Option<Mutant>,
+    /// The rule set.
+    pub profile: Release,
+    /// A rule to switch off in backend `user`.
+    pub mutant: Option<Rule>,
 }
 
-/// The configs of a comparison, by name.
-pub(crate) const CONFIGS: [(&str, Config); 2] = [("tc", Config::TC), ("default", Config::DEFAULT)];
+/// The configs of a comparison, by name: what every backend can run, the kernel's defaults, BIG TCP as large as it gets, and VLAN
+/// tags left in the bytes.
+pub const CONFIGS: [(&str, Config); 4] = [
+    ("tc", Config::TC),
+    ("default", Config::DEFAULT),
+    (
+        "big",
+        Config { gro_max_size: Config::MAX_SIZE, gro_ipv4_max_size: Config::MAX_SIZE, ..Config::DEFAULT },
+    ),
+    ("in-band", Config { vlan: VlanMode::InBand, ..Config::DEFAULT }),
+];
 
 /// Runs every backend on every trace. `progress` hears the place, the number of runs and what runs now.
 pub fn verify(
@@ -32,10 +43,7 @@ pub fn verify(
     backends: &mut [Box<dyn Backend>],
     mut progress: impl FnMut(usize, usize, &str),
 ) -> Result<Report, TraceError> {
-    let configs: Vec<_> = CONFIGS
-        .iter()
-        .filter(|(name, _)| options.configs.is_empty() || options.configs.contains(name))
-        .collect();
+    let configs = if options.configs.is_empty() { &CONFIGS[..] } else { &options.configs };
     let total = options.traces.len() * configs.len() * backends.len();
     let mut done = 0;
     let mut runs = Vec::new();
@@ -49,9 +57,9 @@ pub fn verify(
             UdpMode::Off
         };
         let udp = options.udp.unwrap_or(from_entry);
-        for &&(name, config) in &configs {
+        for &(name, config) in configs {
             let config = Config { udp, ..config };
-            let engine = EngineConfig { config, mutant: options.mutant };
+            let engine = EngineConfig { config, profile: options.profile, mutant: options.mutant };
             let mut outcomes = Vec::new();
             for backend in backends.iter_mut() {
                 progress(done, total, &format!("{} {name} {}", trace.name, backend.name()));
@@ -59,7 +67,14 @@ pub fn verify(
                 done += 1;
             }
             // A mutant is meant to differ from its peers, not from the past.
-            let expect = entry.as_ref().filter(|_| options.mutant.is_none() && udp == from_entry);
+            let expect = entry.as_ref().filter(|entry| {
+                let as_recorded =
+                    CONFIGS.iter().any(|&(known, it)| known == name && Config { udp, ..it } == config);
+                options.mutant.is_none()
+                    && udp == from_entry
+                    && as_recorded
+                    && entry.profile == options.profile.name()
+            });
             let expected = expect.and_then(|entry| entry.expect.get(name));
             runs.push(row(&trace, name, &outcomes, expected.map(|expect| expect.output_digest.as_str())));
         }

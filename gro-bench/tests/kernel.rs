@@ -7,12 +7,12 @@
 use gro_bench::backend::{KernelBackend, UserBackend};
 use gro_bench::fuzz::{BATCHES_PER_RUN, FuzzError, Random, batch, fuzz, is_equal, pairs, trace};
 use gro_bench::trace::Trace;
-use gro_bench::{Backend, BackendError, EngineConfig, Mutant, Outcome, compare};
-use gro_core::Config;
+use gro_bench::{Backend, BackendError, EngineConfig, Outcome, compare};
+use gro_core::{Config, Rule};
 
 const SEED: u64 = 0x6772_6f5f_6b65_726e;
 const BATCHES: usize = 3_000;
-const ENGINE: EngineConfig = EngineConfig { config: Config::DEFAULT, mutant: None };
+const ENGINE: EngineConfig = EngineConfig::of(Config::DEFAULT);
 
 #[test]
 fn random_batches_come_out_as_the_kernel_delivers_them() {
@@ -44,7 +44,7 @@ fn a_broken_rule_is_found_and_shrunk() {
     let mut random = Random(SEED);
     let trace = trace((0..BATCHES_PER_RUN).map(|_| batch(&mut random)).collect());
     let Some(kernel) = kernel(&trace) else { return };
-    for mutant in [Mutant::Window, Mutant::Ece] {
+    for mutant in [Rule::Window, Rule::Flags] {
         let broken = UserBackend.run(&trace, &EngineConfig { mutant: Some(mutant), ..ENGINE }).unwrap();
         assert!(!is_equal(&broken, &kernel), "{mutant:?}");
     }
@@ -66,7 +66,7 @@ fn a_long_header_chain_is_where_kernel_and_engine_part() {
     let user = UserBackend.run(&trace, &ENGINE).unwrap();
     assert!(kernel.records.iter().any(|record| record.segs > 1), "the kernel merges");
     assert!(user.records.iter().all(|record| record.segs == 1), "the engine does not");
-    assert!(user.records.iter().any(|record| record.why == "too_long"));
+    assert!(user.records.iter().any(|record| record.why.is_some_and(|why| why.name() == "too_long")));
 }
 
 /// The userspace engine with a flipped rule.
@@ -78,7 +78,7 @@ impl Backend for Broken {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        UserBackend.run(trace, &EngineConfig { mutant: Some(Mutant::Window), ..*engine })
+        UserBackend.run(trace, &EngineConfig { mutant: Some(Rule::Window), ..*engine })
     }
 }
 

@@ -6,19 +6,18 @@ mod every_backend;
 use every_backend::{Tcp, entry, path, shipped};
 use gro_bench::report::{Report, Side};
 use gro_bench::trace::Trace;
-use gro_bench::{Mutant, Options, backend, verify};
+use gro_bench::{Options, backend, verify};
+use gro_core::Rule;
 use std::collections::BTreeMap;
-
-const ECE: u8 = 0x40;
 
 #[test]
 fn a_mutant_that_ignores_the_window_is_found() {
-    check(Mutant::Window, "tcp_window_third_on.ipv4.100", |tcp| u32::from(tcp.window()));
+    check(Rule::Window, "tcp_window_third_on.ipv4.100", |tcp| u32::from(tcp.window()));
 }
 
 #[test]
-fn a_mutant_that_ignores_ece_is_found() {
-    check(Mutant::Ece, "flags_ece_third.ipv4.100", |tcp| u32::from(tcp.flags() & ECE));
+fn a_mutant_that_ignores_the_acknowledgement_is_found() {
+    check(Rule::Ack, "tcp_ack_third_on.ipv4.100", |tcp| tcp.ack());
 }
 
 #[test]
@@ -28,7 +27,7 @@ fn without_a_mutant_the_same_comparison_is_equal() {
     assert!(report.runs.iter().all(|run| run.difference.is_none() && run.first_differing_frame.is_none()));
 }
 
-fn check(mutant: Mutant, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
+fn check(mutant: Rule, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
     let expected = entry("tcp-mixed").cases.into_iter().find(|known| known.name == case).unwrap();
     // The held packet that must leave at the change of the field starts the case.
     assert_eq!(first_held_before_a_change(&shipped("tcp-mixed"), what), Some(expected.first), "{case}");
@@ -52,7 +51,7 @@ fn check(mutant: Mutant, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
     }
 }
 
-fn report(mutant: Option<Mutant>) -> Report {
+fn report(mutant: Option<Rule>) -> Report {
     let options = Options { traces: vec![path("tcp-mixed")], mutant, ..Options::default() };
     verify(&options, &mut backend::all(), |_, _, _| ()).unwrap()
 }
@@ -64,8 +63,8 @@ fn first_held_before_a_change(trace: &Trace, what: impl Fn(&Tcp<'_>) -> u32) -> 
         let mut runs: BTreeMap<Vec<u8>, (usize, u32)> = BTreeMap::new();
         for number in poll.frames.clone() {
             let Some(tcp) = Tcp::parse(&trace.frames[number].bytes) else { continue };
-            // CWR and the flags that close never join, whatever the mutant; a bad frame never does.
-            let joins = tcp.flags() & !ECE == ACK && !tcp.payload().is_empty();
+            // Other flags close or never join, whatever the mutant; a bad frame never does.
+            let joins = tcp.flags() == ACK && !tcp.payload().is_empty();
             if !joins || !tcp.has_exact_length() || !tcp.has_good_checksum() || !tcp.has_good_header() {
                 continue;
             }

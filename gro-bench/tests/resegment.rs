@@ -8,7 +8,8 @@ use every_backend::{DEFAULT, TC, Tcp, canonical, entry, on_every_backend, shippe
 use gro_bench::backend::UserBackend;
 use gro_bench::segment::segment;
 use gro_bench::trace::{Trace, Vlan};
-use gro_bench::{Backend, EngineConfig, Mutant, Outcome};
+use gro_bench::{Backend, EngineConfig, Outcome};
+use gro_core::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Frames whose order must survive.
@@ -55,7 +56,7 @@ fn a_broken_rule_does_not_come_back() {
     let trace = shipped("tcp-mixed");
     let whole = BTreeSet::new();
     let sent = lanes(trace.frames.iter().map(|frame| (frame.bytes.clone(), vlan(frame.vlan))), &whole);
-    for mutant in [Mutant::Window, Mutant::Ece] {
+    for mutant in [Rule::Window, Rule::Flags] {
         let engine = EngineConfig { mutant: Some(mutant), ..DEFAULT };
         let outcome = UserBackend.run(&trace, &engine).unwrap();
         assert!(difference(&sent, &resegmented(&outcome, &whole)).is_some(), "{mutant:?}");

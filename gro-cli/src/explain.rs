@@ -16,9 +16,8 @@ pub(crate) struct Args {
     /// Capture to read (pcapng or pcap, plain or zstd; `-` for standard input)
     #[arg(short, value_name = "FILE")]
     read: PathBuf,
-    /// Coalesce UDP or not
-    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
-    udp: crate::verify::Udp,
+    #[command(flatten)]
+    engine: crate::engine::EngineArgs,
     /// This frame only, counted from 0
     #[arg(long, value_name = "N")]
     frame: Option<usize>,
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     } else {
         Trace::open(&args.read)?
     };
-    let mut frames = explain(&trace, Config { udp: args.udp.into(), ..Config::DEFAULT });
+    let mut frames = explain(&trace, args.engine.config(Config::DEFAULT), args.engine.profile());
     if let Some(number) = args.frame {
         if number >= frames.len() {
             bail!("--frame {number}: {} has {} frames, counted from 0", trace.name, frames.len());

@@ -28,7 +28,7 @@ struct Hashes {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let library = gro_core::program_hash::<gro_core::Linux618>();
-    let tc = gro_ebpf::Object::committed().program_hash()?;
+    let tc = gro_ebpf::Object::committed(gro_core::Release::Linux618).program_hash()?;
     // Booted, so that it is the firmware's own word; a device refuses an image whose header says another hash.
     let image = gro_nic::Image::parse(gro_nic::LINUX_6_18)?;
     let nic = gro_nic::Nic::new(&image, &gro_nic::NicConfig::default())?.program_hash();

@@ -1,6 +1,7 @@
 //! `gro`: one engine, several targets, and the proof that they agree.
 #![forbid(unsafe_code)]
 
+mod engine;
 mod explain;
 mod hash;
 mod progress;

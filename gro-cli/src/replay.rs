@@ -26,12 +26,8 @@ pub(crate) struct Args {
     /// Backend that runs it
     #[arg(long, default_value = "user")]
     backend: String,
-    /// Largest packet, in bytes from the network header on
-    #[arg(long, value_name = "BYTES", default_value_t = Config::DEFAULT.gro_max_size)]
-    gro_max_size: u32,
-    /// Coalesce UDP or not
-    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
-    udp: crate::verify::Udp,
+    #[command(flatten)]
+    engine: crate::engine::EngineArgs,
     /// Use the first N frames only
     #[arg(short, value_name = "N")]
     count: Option<usize>,
@@ -63,10 +59,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(count) = args.count {
         shorten(&mut trace, count);
     }
-    let size = args.gro_max_size;
-    let config =
-        Config { gro_max_size: size, gro_ipv4_max_size: size, udp: args.udp.into(), ..Config::DEFAULT };
-    let outcome = match backend.run(&trace, &EngineConfig { config, mutant: None }) {
+    let engine = EngineConfig {
+        profile: args.engine.profile(),
+        ..EngineConfig::of(args.engine.config(Config::DEFAULT))
+    };
+    let outcome = match backend.run(&trace, &engine) {
         Ok(outcome) => outcome,
         Err(BackendError::Skipped(why)) => bail!("{} cannot run here: {why}", args.backend),
         Err(BackendError::NotApplicable(why)) => bail!("{} cannot run this: {why}", args.backend),
@@ -93,8 +90,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         let comment = (record.segs > 1).then(|| {
             let mut text = format!("segs={} gso_size={}", record.segs, record.gso_size);
             // The kernel does not tell these.
-            if let (Some(first), Some(last)) = (record.first, record.last) {
-                text += &format!(" first=#{first} last=#{last} flush={}", record.why);
+            if let (Some(first), Some(last), Some(why)) = (record.first, record.last, record.why) {
+                text += &format!(" first=#{first} last=#{last} flush={}", why.name());
             }
             text
         });

@@ -2,17 +2,17 @@
 
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
-use clap::ValueEnum;
 use gro_bench::report::{Report, Run, Side};
-use gro_bench::{Mutant, Options, backend, trace};
-use gro_core::UdpMode;
+use gro_bench::{CONFIGS, Options, backend, trace};
+use gro_core::{Config, Rule, UdpMode};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Run every backend on every trace and compare what comes out.
 ///
-/// Each trace runs under two configs: `tc` (gro_max_size 15,000, which all backends can run) and `default` (65,536, where tc
-/// is not applicable). A backend that cannot run here says `skipped` and why; it never counts as equal.
+/// Each trace runs under four configs: `tc` (gro_max_size 15,000, which all backends can run), `default` (65,536), `big` (BIG TCP:
+/// 524,280) and `in-band` (VLAN tags stay in the bytes). With engine flags it runs under what they say. A backend that cannot
+/// run here says `skipped` and why, and never counts as equal; one that cannot run a config by its nature is `not applicable`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  gro verify\n  gro verify capture.pcapng --config tc --require user,tc\n  gro verify -j | jq .equal\n\nExit status: 0 equal (skips allowed), 1 different, 2 trouble or a required backend did not run."
@@ -21,52 +21,19 @@ pub(crate) struct Args {
     /// Capture files or folders of them; the shipped traces if none is given
     traces: Vec<PathBuf>,
     /// Run under this config only
-    #[arg(long, value_enum)]
-    config: Option<Config>,
-    /// Coalesce UDP or not; a trace's manifest says it otherwise, and a capture without one has it off
-    #[arg(long, value_enum, value_name = "MODE")]
-    udp: Option<Udp>,
+    #[arg(long, value_name = "NAME", value_parser = CONFIGS.map(|(name, _)| name))]
+    config: Option<String>,
     /// Backends that must run (wherever they are applicable)
     #[arg(long, value_delimiter = ',', value_name = "B,B")]
     require: Vec<String>,
     /// Print JSON (schema 1)
     #[arg(short, long)]
     json: bool,
-    /// Break a rule in backend `user`, to see the comparison fail
-    #[arg(long, value_enum, value_name = "RULE")]
+    /// Switch a rule off in backend `user`, to see the comparison fail
+    #[arg(long, value_name = "RULE", value_parser = crate::engine::rule)]
     mutant: Option<Rule>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Config {
-    Tc,
-    Default,
-}
-
-/// Mode of UDP.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Udp {
-    /// Datagrams are delivered as they come
-    Off,
-    /// As with rx-udp-gro-forwarding
-    Forwarding,
-}
-
-impl From<Udp> for UdpMode {
-    fn from(udp: Udp) -> Self {
-        match udp {
-            Udp::Off => Self::Off,
-            Udp::Forwarding => Self::Forwarding,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Rule {
-    /// Segments whose TCP window differs may join
-    Window,
-    /// Segments whose ECN-echo flag differs may join
-    Ece,
+    #[command(flatten)]
+    engine: crate::engine::EngineArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -79,17 +46,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let options = Options {
         traces: traces(&args.traces)?,
-        configs: match args.config {
-            Some(Config::Tc) => vec!["tc"],
-            Some(Config::Default) => vec!["default"],
-            None => vec![],
-        },
+        configs: configs(args),
         require: args.require.clone(),
-        udp: args.udp.map(UdpMode::from),
-        mutant: args.mutant.map(|rule| match rule {
-            Rule::Window => Mutant::Window,
-            Rule::Ece => Mutant::Ece,
-        }),
+        udp: args.engine.udp.map(UdpMode::from),
+        profile: args.engine.profile(),
+        mutant: args.mutant,
     };
     let progress = Progress::new();
     let report =
@@ -102,6 +63,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         table(&mut out, &report, &backends.iter().map(|backend| backend.name()).collect::<Vec<_>>())?;
     }
     Ok(report.exit_code())
+}
+
+/// The named config or all of them; with what the engine's flags say, one only.
+fn configs(args: &Args) -> Vec<(&'static str, Config)> {
+    let flags = args.engine.config(Config::DEFAULT);
+    match &args.config {
+        Some(name) => {
+            let named = CONFIGS.into_iter().filter(|(known, _)| known == name);
+            named.map(|(name, config)| (name, args.engine.config(config))).collect()
+        }
+        // UDP is each trace's own matter.
+        None if flags == (Config { udp: flags.udp, ..Config::DEFAULT }) => CONFIGS.to_vec(),
+        None => vec![("flags", flags)],
+    }
 }
 
 /// Files as they are, folders by their manifest or content, nothing for the shipped ones.

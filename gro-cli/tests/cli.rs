@@ -64,7 +64,7 @@ fn verify_json_is_one_document() {
     assert_eq!((&run["frames"], &run["backends"]["user"]["packets"]), (&FRAMES.into(), &1.into()));
     assert_eq!(run["backends"]["user"]["output_digest"], run["backends"]["nic"]["output_digest"]);
     let output =
-        gro(["verify".as_ref(), "-j".as_ref(), "--mutant".as_ref(), "ece".as_ref(), file.as_os_str()]);
+        gro(["verify".as_ref(), "-j".as_ref(), "--mutant".as_ref(), "flags".as_ref(), file.as_os_str()]);
     assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok());
 }
 

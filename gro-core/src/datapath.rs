@@ -9,8 +9,9 @@ use crate::coalesce::{Action, Verdict, alone, decide};
 use crate::complete::{Merged, is_many};
 use crate::digest::Digest;
 use crate::parse::{Packet, parse};
-use crate::profile::{Config, POLL_BUDGET, Profile};
+use crate::profile::{Config, Profile};
 use crate::reason::{Bypass, FlushReason};
+use crate::rule::Rule;
 use crate::stats::Counters;
 use crate::table::{BUCKETS, Bucket, DEPTH, List, Slot, Table};
 use crate::window::Window;
@@ -117,7 +118,7 @@ pub fn receive<P: Profile, T: Table, D: Datapath>(
     state.frames = state.frames.wrapping_add(1);
     state.poll_frames = state.poll_frames.saturating_add(1);
 
-    match look(table, datapath, &frame, input) {
+    match look::<P, T, D>(table, datapath, &frame, input) {
         Ok(()) => place::<P, T, D>(state, table, datapath, frame, input),
         Err(why) => {
             state.digest.mix((why as u32) << 24, state.frames);
@@ -130,8 +131,9 @@ pub fn receive<P: Profile, T: Table, D: Datapath>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Event {
-    /// The end of a NAPI poll (`napi_complete_done`, net/core/dev.c): without a flush timeout, or when the poll used its whole
-    /// budget, everything leaves; else what is older than the current jiffy.
+    /// The end of a NAPI poll (`napi_complete_done`, net/core/dev.c): everything leaves, or what is older than the current jiffy
+    /// where there is a flush timeout and the poll had frames, but not its whole budget. After a whole budget everything
+    /// leaves below 1,000 jiffies a second, and what is older from there on (`napi_poll`).
     PollEnd = FlushReason::PollEnd as u8,
     /// The flush timer (`napi_watchdog`, net/core/dev.c): a poll without frames, which delivers everything.
     Tick = FlushReason::Tick as u8,
@@ -160,7 +162,10 @@ pub fn event<P: Profile, T: Table, D: Datapath>(
     event: Event,
     clock: (u32, &Config),
 ) {
-    begin(state, event, clock.1);
+    begin::<P>(state, event, clock.1);
+    if event as u8 == Event::PollEnd as u8 && !P::on(Rule::PollEnd) {
+        return;
+    }
     for _ in 0..EVENT_STEPS {
         if !step::<P, T, D>(state, table, datapath, event, clock.0) {
             break;
@@ -174,9 +179,9 @@ pub const EVENT_STEPS: u32 = (Slot::COUNT + BUCKETS) as u32;
 /// Starts an event that the caller takes in steps: a BPF program does that with `bpf_loop`, so that the verifier walks a step
 /// once.
 #[inline(always)]
-pub fn begin(state: &mut State, event: Event, config: &Config) {
+pub fn begin<P: Profile>(state: &mut State, event: Event, config: &Config) {
     let polled = event as u8 == Event::PollEnd as u8;
-    state.keeps_young = (polled && config.flush_timeout != 0 && state.poll_frames < POLL_BUDGET) as u32;
+    state.keeps_young = (polled && config.keeps_young::<P>(state.poll_frames)) as u32;
     state.poll_frames = 0;
     state.cursor = 0;
 }
@@ -194,10 +199,10 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
     if let Some(Bucket { list, .. }) = table.bucket(index)
         && list.count() > 0
     {
-        let way = list.oldest();
+        let way = if P::on(Rule::OldestFirst) { list.oldest() } else { list.newest() };
         if !(state.keeps_young != 0 && list.flow(way).age == now) {
             let slot = Slot { bucket: index as u8, way };
-            emit(&mut state.digest, &mut state.counters, list, datapath, (slot, event.reason()));
+            emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, event.reason()));
             return true;
         }
     }
@@ -208,27 +213,33 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
 /// Reads the headers, verifies the checksum and finds the flow: everything that may end in a bypass. The bucket is fetched anew
 /// for each step, for the verifier's sake (see [`Bucket`]); elsewhere that is free.
 #[inline(always)]
-fn look<T: Table, D: Datapath>(
+fn look<P: Profile, T: Table, D: Datapath>(
     table: &mut T,
     datapath: &mut D,
     frame: &D::Frame,
     input: &Input<'_>,
 ) -> Result<(), Bypass> {
-    let index = bucket_index(input);
+    let index = bucket_index::<P>(input);
     let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
-    parse(&input.window, input.config.udp, &mut bucket.packet)?;
+    parse::<P>(&input.window, input.config, &mut bucket.packet)?;
     let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
-    if !is_valid(&bucket.packet, datapath, frame, input) {
+    if !is_valid::<P, D>(&bucket.packet, datapath, frame, input) {
         return Err(Bypass::Checksum);
     }
-    bucket.found = bucket.list.find(&bucket.packet, input);
+    bucket.found = bucket.list.find::<P>(&bucket.packet, input);
     Ok(())
 }
 
 /// The checksum of a segment that may join (`skb_gro_checksum_validate`, include/net/gro.h).
 #[inline(always)]
-fn is_valid<D: Datapath>(packet: &Packet, datapath: &mut D, frame: &D::Frame, input: &Input<'_>) -> bool {
-    if packet.mismatch || input.meta.verified {
+fn is_valid<P: Profile, D: Datapath>(
+    packet: &Packet,
+    datapath: &mut D,
+    frame: &D::Frame,
+    input: &Input<'_>,
+) -> bool {
+    let rule = if packet.udp != 0 { Rule::UdpChecksum } else { Rule::TcpChecksum };
+    if packet.mismatch && P::on(Rule::LengthFirst) || input.meta.verified || !P::on(rule) {
         return true;
     }
     let len = input.window.len();
@@ -239,8 +250,8 @@ fn is_valid<D: Datapath>(packet: &Packet, datapath: &mut D, frame: &D::Frame, in
 }
 
 #[inline(always)]
-fn bucket_index(input: &Input<'_>) -> u32 {
-    input.meta.hash & (BUCKETS as u32 - 1)
+fn bucket_index<P: Profile>(input: &Input<'_>) -> u32 {
+    Rule::Bucket.of::<P>(input.meta.hash & (BUCKETS as u32 - 1))
 }
 
 /// Decides, and tells the datapath in the order of the contract.
@@ -252,7 +263,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
     frame: D::Frame,
     input: &Input<'_>,
 ) -> GroResult {
-    let index = bucket_index(input);
+    let index = bucket_index::<P>(input);
     let Some(bucket) = table.bucket(index) else { return pass(state, datapath, frame, Bypass::NoTable) };
     let Bucket { list, packet, found } = bucket;
     let packet = &*packet;
@@ -260,10 +271,11 @@ fn place<P: Profile, T: Table, D: Datapath>(
         let way = (*found - 1) as u8;
         let held = list.flow(way);
         let difference = held.difference(packet, &input.window);
-        let max_size = input.config.max_size(packet.is_ipv6());
+        let max_size = input.config.max_size::<P>(packet);
         (way, decide::<P>(held, difference, packet, max_size))
     } else {
-        (list.oldest(), alone(packet))
+        let evicted = if P::on(Rule::Eviction) { list.oldest() } else { list.newest() };
+        (evicted, alone::<P>(packet))
     };
 
     // Before the action: the held packet of the flow, or the oldest where a new flow finds no place.
@@ -273,7 +285,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
     }
     if flush != FlushReason::None {
         let slot = Slot { bucket: index as u8, way };
-        emit(&mut state.digest, &mut state.counters, list, datapath, (slot, flush));
+        emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, flush));
     }
 
     if action == Action::Hold {
@@ -284,11 +296,11 @@ fn place<P: Profile, T: Table, D: Datapath>(
     state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames ^ packet.seq);
     match action {
         Action::Merge => {
-            list.flow_mut(way).join(packet, fixed_id);
+            list.flow_mut(way).join::<P>(packet, fixed_id);
             state.counters.merged_segments += 1;
             datapath.append(slot, frame, packet);
             if close != FlushReason::None {
-                emit(&mut state.digest, &mut state.counters, list, datapath, (slot, close));
+                emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, close));
             }
             GroResult::Merged
         }
@@ -309,14 +321,14 @@ fn pass<D: Datapath>(state: &mut State, datapath: &mut D, frame: D::Frame, why: 
 }
 
 #[inline(always)]
-fn emit<D: Datapath>(
+fn emit<P: Profile, D: Datapath>(
     digest: &mut Digest,
     counters: &mut Counters,
     list: &mut List,
     datapath: &mut D,
     (slot, why): (Slot, FlushReason),
 ) {
-    let merged = Merged::of(list.flow(slot.way));
+    let merged = Merged::of::<P>(list.flow(slot.way));
     list.remove(slot.way);
     counters.flushed(why, is_many(merged.segs));
     digest.mix((why as u32) << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);

@@ -1,14 +1,17 @@
 //! The state of one held packet: what its followers are compared with, and what completion needs.
 
 use crate::checksum::{at_parity, fold, halves};
+use crate::coalesce::{FIN, PSH};
 use crate::datapath::Input;
-use crate::parse::{IPV6_HEADER, Key, L3, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER};
+use crate::parse::{IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER};
+use crate::profile::Profile;
+use crate::rule::Rule;
 use crate::window::{HEADER_MAX, Window};
 
 /// Most words of TCP options: a data offset of 15.
 pub const OPTION_WORDS: usize = 10;
 /// Most words of IPv6 extension headers that fit the window beside the other headers.
-pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3 + IPV6_HEADER + TCP_HEADER) as usize) / 8 * 2;
+pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3_UNTAGGED + IPV6_HEADER + TCP_HEADER) as usize) / 8 * 2;
 
 /// One held packet.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,8 @@ pub struct Flow {
     pub key: Key,
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
+    /// Offset of the IP header, in bytes.
+    pub l3: u32,
     /// Offset of the TCP or UDP header, in bytes.
     pub l4: u32,
     /// See [`Packet::payload`].
@@ -77,6 +82,7 @@ impl Flow {
         vlan: 0,
         key: Key::EMPTY,
         udp: 0,
+        l3: 0,
         l4: 0,
         payload: 0,
         first_seq: 0,
@@ -104,19 +110,27 @@ impl Flow {
     /// net/core/gro.c), addresses, protocol, flow label and extension headers (`inet_gro_receive`, `ipv6_gro_receive`),
     /// ports (`tcp_gro_lookup`).
     #[inline(always)]
-    pub(crate) fn is_same(&self, packet: &Packet, input: &Input<'_>) -> bool {
+    pub(crate) fn is_same<P: Profile>(&self, packet: &Packet, input: &Input<'_>) -> bool {
         // Most likely to differ first: two flows seldom share hash and ports.
-        if self.hash != input.meta.hash || self.key.ports != packet.key.ports || self.vlan != input.meta.vlan
-        {
+        let first = Rule::Hash.of::<P>(self.hash ^ input.meta.hash)
+            | Rule::Ports.of::<P>(self.key.ports ^ packet.key.ports)
+            | Rule::Vlan.of::<P>(self.vlan ^ input.meta.vlan);
+        if first != 0 {
             return false;
         }
         let (held, new) = (&self.key, &packet.key);
-        let mut difference = held.protocol ^ new.protocol | held.label ^ new.label;
+        let mut difference = held.protocol ^ new.protocol | Rule::FlowLabel.of::<P>(held.label ^ new.label);
         for index in 0..held.macs.len() {
-            difference |= held.macs[index] ^ new.macs[index];
+            difference |= Rule::Macs.of::<P>(held.macs[index] ^ new.macs[index]);
+        }
+        for index in 0..held.tags.len() {
+            difference |= Rule::InBandVlan.of::<P>(held.tags[index] ^ new.tags[index]);
         }
         for index in 0..held.addresses.len() {
-            difference |= held.addresses[index] ^ new.addresses[index];
+            difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ new.addresses[index]);
+        }
+        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) {
+            difference |= self.l3 ^ packet.l3 | self.l4 ^ packet.l4;
         }
         // Equal next headers in equal bytes end at the same offset; unequal chains are unequal somewhere in the new one.
         let words = packet.extension_words() as usize;
@@ -124,7 +138,8 @@ impl Flow {
             if index >= words {
                 break;
             }
-            difference |= self.extensions[index] ^ extension_word(&input.window, index);
+            let word = extension_word(&input.window, packet, index);
+            difference |= Rule::Extensions.of::<P>(self.extensions[index] ^ word);
         }
         difference == 0
     }
@@ -151,6 +166,7 @@ impl Flow {
         self.vlan = input.meta.vlan;
         self.key = packet.key;
         self.udp = packet.udp;
+        self.l3 = packet.l3;
         self.l4 = packet.l4;
         self.payload = packet.payload;
         self.first_seq = packet.seq;
@@ -185,7 +201,7 @@ impl Flow {
             if index >= words {
                 break;
             }
-            self.extensions[index] = extension_word(window, index);
+            self.extensions[index] = extension_word(window, packet, index);
         }
         self.common_sum = fold(common) as u32;
         self.payload_sum = self.payload_sum_of(packet) as u32;
@@ -193,10 +209,10 @@ impl Flow {
 
     /// Adds the next segment. `fixed_id` is what its identification decided.
     #[inline(always)]
-    pub(crate) fn join(&mut self, packet: &Packet, fixed_id: bool) {
+    pub(crate) fn join<P: Profile>(&mut self, packet: &Packet, fixed_id: bool) {
         let odd = self.bytes & 1 != 0;
         self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
-        self.control |= packet.control & (crate::coalesce::FIN | crate::coalesce::PSH);
+        self.control |= Rule::FinPushJoin.of::<P>(packet.control & (FIN | PSH));
         self.fixed_id = fixed_id as u32;
         self.next_seq = self.next_seq.wrapping_add(packet.sequence_len());
         self.bytes += packet.payload_len;
@@ -215,10 +231,16 @@ impl Flow {
         !fold(header)
     }
 
-    /// Length of the merged packet from the network header on (`skb->len` while it is held).
+    /// Bytes behind the Ethernet header, in-band VLAN tags included (`skb->len` while it is held).
+    #[inline(always)]
+    pub(crate) fn held_len(&self) -> u32 {
+        self.payload - L3_UNTAGGED + self.bytes
+    }
+
+    /// Length of the merged packet from the IP header on.
     #[inline(always)]
     pub(crate) fn network_len(&self) -> u32 {
-        self.payload - L3 + self.bytes
+        self.payload - self.l3 + self.bytes
     }
 }
 
@@ -258,6 +280,6 @@ fn option_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
 }
 
 #[inline(always)]
-fn extension_word(window: &Window<'_>, index: usize) -> u32 {
-    window.be32(L3 + IPV6_HEADER + 4 * index as u32)
+fn extension_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
+    window.be32(packet.l3 + IPV6_HEADER + 4 * index as u32)
 }

@@ -20,6 +20,7 @@ pub mod parse;
 pub mod coalesce;
 pub mod flow;
 pub mod reason;
+pub mod rule;
 pub mod table;
 // what leaves
 pub mod checksum;
@@ -38,7 +39,10 @@ pub use datapath::{
     Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, step,
 };
 pub use parse::Packet;
-pub use profile::{Config, Linux7, Linux612, Linux618, Profile, UdpMode, program_hash, source_hash};
+pub use profile::{
+    Config, Linux7, Linux612, Linux618, Profile, Release, UdpMode, VlanMode, program_hash, source_hash,
+};
 pub use reason::{Bypass, FlushReason};
+pub use rule::Rule;
 pub use table::{BUCKETS, Bucket, DEPTH, Slot, Table};
 pub use window::{HEADER_MAX, STORAGE, Window};

@@ -3,6 +3,7 @@
 use crate::datapath::Input;
 use crate::flow::Flow;
 use crate::parse::Packet;
+use crate::profile::Profile;
 
 /// Buckets of a table; the low bits of the RSS hash choose one.
 pub const BUCKETS: usize = 8;
@@ -100,13 +101,13 @@ impl List {
     /// One more than the way that holds the flow of `packet`, or 0. There is at most one: a mismatch always completes the held
     /// packet.
     #[inline(always)]
-    pub(crate) fn find(&self, packet: &Packet, input: &Input<'_>) -> u32 {
+    pub(crate) fn find<P: Profile>(&self, packet: &Packet, input: &Input<'_>) -> u32 {
         for position in 0..DEPTH as u32 {
             if position >= self.count {
                 break;
             }
             let way = self.way_at(position);
-            if self.flow(way).is_same(packet, input) {
+            if self.flow(way).is_same::<P>(packet, input) {
                 return way as u32 + 1;
             }
         }
@@ -117,6 +118,12 @@ impl List {
     #[inline(always)]
     pub(crate) fn oldest(&self) -> u8 {
         self.way_at(0)
+    }
+
+    /// The way of the newest held packet; meaningful while [`List::count`] is above 0.
+    #[inline(always)]
+    pub(crate) fn newest(&self) -> u8 {
+        self.way_at(self.count.wrapping_sub(1))
     }
 
     /// Takes the first free way as the newest; the caller made sure that there is one.

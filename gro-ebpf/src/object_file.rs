@@ -1,5 +1,6 @@
 //! The built objects, and what they say of themselves.
 
+use gro_core::Release;
 use object::{Object as _, ObjectSection as _};
 
 /// A BPF object file.
@@ -29,14 +30,21 @@ pub(crate) const SECTION: &str = ".rodata.program_hash";
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
-static TC: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro.o"));
+static LINUX_6_12: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-6.12.o"));
+static LINUX_6_18: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-6.18.o"));
+static LINUX_7: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-7.x.o"));
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
 
 impl Object<'static> {
-    /// The committed tc program of profile `linux-6.18`.
-    pub fn committed() -> Self {
-        Self { bytes: &TC.0 }
+    /// The committed tc program of a profile.
+    pub fn committed(release: Release) -> Self {
+        let Aligned(bytes) = match release {
+            Release::Linux612 => LINUX_6_12,
+            Release::Linux618 => LINUX_6_18,
+            Release::Linux7 => LINUX_7,
+        };
+        Self { bytes }
     }
 
     /// The committed injector of the harness.
@@ -78,14 +86,15 @@ mod tests {
     fn refuses_what_is_not_an_object() {
         assert!(matches!(Object::from_bytes(b"hello").program_hash(), Err(ObjectError::Elf(_))));
         assert!(matches!(Object::injector().program_hash(), Err(ObjectError::Section(_))));
-        let whole = Object::committed().bytes();
+        let whole = Object::committed(Release::Linux618).bytes();
         for cut in (0..whole.len()).step_by(97) {
             assert!(Object::from_bytes(&whole[..cut]).program_hash().is_err());
         }
     }
 
     #[test]
-    fn the_committed_object_carries_a_hash() {
-        assert_ne!(Object::committed().program_hash().unwrap(), [0; 32]);
+    fn each_committed_object_carries_its_own_hash() {
+        let hashes = Release::ALL.map(|release| Object::committed(release).program_hash().unwrap());
+        assert!(!hashes.contains(&[0; 32]) && hashes[0] != hashes[1] && hashes[1] != hashes[2]);
     }
 }

@@ -5,7 +5,7 @@
 //! Everything is little endian. Offsets and sizes are in bytes.
 
 /// Version of this contract; the image carries it, the driver writes it, the firmware refuses another one.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Address map of the device.
 pub mod memory {
@@ -75,6 +75,10 @@ pub mod register {
     pub const FLUSH_TIMEOUT: u32 = 0x018;
     /// Host: 1 when UDP is coalesced ([`gro_core::UdpMode::Forwarding`]), else 0.
     pub const UDP_FORWARDING: u32 = 0x01c;
+    /// Host: jiffies a second.
+    pub const HZ: u32 = 0x020;
+    /// Host: 1 when VLAN tags are in the bytes ([`gro_core::VlanMode::InBand`]), else 0.
+    pub const VLAN_IN_BAND: u32 = 0x024;
     /// Host, doorbell: events posted so far, modulo 2^32.
     pub const RX_PRODUCER: u32 = 0x040;
     /// Host, doorbell: completions taken so far, modulo 2^32.
@@ -172,6 +176,11 @@ pub mod completion {
     pub const DIGEST: u32 = 40;
     /// u32: GSO type with the kernel's bits (`SKB_GSO_TCPV4` and so on); 0 for a frame.
     pub const GSO_TYPE: u32 = 48;
+    /// u32: length that a jumbogram's hop-by-hop header must state, which the host puts behind the IPv6 header; 0 for none.
+    /// Header length and offsets here are those without it, BYTES counts it.
+    pub const JUMBO: u32 = 52;
+    /// u16: offset of the IP header; 0 for a frame that was not held.
+    pub const L3: u32 = 56;
 
     /// Kind: a frame as it came; its buffer is the host's again.
     pub const FRAME: u32 = 1;

@@ -15,5 +15,18 @@ pub mod build;
 pub use driver::{Delivered, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};
 
-/// The committed image of profile `linux-6.18`, built by `cargo xtask images`.
+/// The committed image of profile `linux-6.12`, built by `cargo xtask images`.
+pub const LINUX_6_12: &[u8] = include_bytes!("../image/gro-linux-6.12.nicimg");
+/// The committed image of profile `linux-6.18`.
 pub const LINUX_6_18: &[u8] = include_bytes!("../image/gro-linux-6.18.nicimg");
+/// The committed image of profile `linux-7.x`.
+pub const LINUX_7: &[u8] = include_bytes!("../image/gro-linux-7.x.nicimg");
+
+/// The committed image of a profile.
+pub fn committed(release: gro_core::Release) -> &'static [u8] {
+    match release {
+        gro_core::Release::Linux612 => LINUX_6_12,
+        gro_core::Release::Linux618 => LINUX_6_18,
+        gro_core::Release::Linux7 => LINUX_7,
+    }
+}

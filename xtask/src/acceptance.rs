@@ -119,7 +119,7 @@ fn bulk(report: &Report) -> Option<(usize, usize)> {
 fn verifier(figures: &mut Vec<Figure>) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
-        let object = gro_ebpf::Object::committed();
+        let object = gro_ebpf::Object::committed(gro_core::Release::Linux618);
         let verified = gro_ebpf::Program::load(&object)?.loaded()?.verified_instructions;
         let depth = gro_ebpf::Program::stack_depth(&object)?;
         figures.push(Figure {

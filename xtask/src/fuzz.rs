@@ -43,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 counts.frames,
                 counts.packets
             );
+            println!("excluded: {} frames that the kernel would lose (docs/adr/0004)", counts.excluded);
             for (name, batches) in &counts.compared {
                 println!("{name}: {batches} batches, 0 differences");
             }

@@ -3,9 +3,10 @@
 use crate::toolchain::{Target, Toolchain, Versions};
 use anyhow::{Context as _, Result, bail, ensure};
 use gro_bench::hex;
-use gro_core::{Linux618, Profile as _};
+use gro_core::Release;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,9 +23,9 @@ pub(crate) struct Args {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Manifest {
     schema: u32,
-    profile: String,
-    program_hash: String,
     source_hash: String,
+    /// Program hash by profile.
+    profiles: BTreeMap<String, String>,
     toolchain: Versions,
     images: Vec<Image>,
 }
@@ -37,9 +38,8 @@ struct Image {
 }
 
 const MANIFEST: &str = "images.json";
-const NIC_IMAGE: &str = "gro-nic/image/gro-linux-6.18.nicimg";
-/// Programs of the BPF workspace, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 4] = ["gro", "inject", "observe", "loss"];
+/// Programs of the BPF workspace beside the tc program, as its `[[bin]]`s are named.
+const BPF_PROGRAMS: [&str; 3] = ["inject", "observe", "loss"];
 /// What a device build reads.
 const INPUTS: [&str; 6] = [
     "Cargo.toml",
@@ -74,7 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for image in &manifest.images {
         println!("{:40} {:7} bytes  sha256 {}", image.file, image.bytes, &image.sha256[..16]);
     }
-    println!("program hash {} ({})", manifest.program_hash, manifest.profile);
+    for (profile, hash) in &manifest.profiles {
+        println!("program hash {hash} ({profile})");
+    }
     println!("{:.1} s", start.elapsed().as_secs_f64());
     report(&built)
 }
@@ -90,20 +92,42 @@ pub(crate) fn root() -> Result<PathBuf> {
 
 type Built = Vec<(String, Vec<u8>)>;
 
+/// A crate's name has no dot.
+fn binary(release: Release) -> String {
+    format!("gro-{}", release.name().replace('.', "-"))
+}
+
+fn tc_object(release: Release) -> String {
+    format!("gro-ebpf/image/gro-{}.o", release.name())
+}
+
+fn nic_image(release: Release) -> String {
+    format!("gro-nic/image/gro-{}.nicimg", release.name())
+}
+
+fn file<'a>(built: &'a Built, name: &str) -> Result<&'a [u8]> {
+    let found = built.iter().find(|(file, _)| file == name);
+    Ok(&found.with_context(|| format!("{name} was not built"))?.1)
+}
+
 fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
     let mut built = Vec::new();
     let bpf = output.join("bpf");
     toolchain.build(Target::Bpf, tree, &tree.join("gro-ebpf/program"), &bpf)?;
-    for name in BPF_PROGRAMS {
+    let tc = Release::ALL.map(|release| (binary(release), tc_object(release)));
+    let others = BPF_PROGRAMS.map(|name| (name.to_owned(), format!("gro-ebpf/image/{name}.o")));
+    for (name, file) in tc.into_iter().chain(others) {
         let object = output.join(format!("{name}.o"));
         fs::copy(bpf.join("bpfel-unknown-none/release").join(name), &object)?;
         toolchain.strip(&object)?;
-        built.push((format!("gro-ebpf/image/{name}.o"), fs::read(&object)?));
+        built.push((file, fs::read(&object)?));
     }
     let nic = output.join("nic");
     toolchain.build(Target::Nic, tree, &tree.join("gro-nic/firmware"), &nic)?;
-    let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release/gro-nic-firmware"))?;
-    built.push((NIC_IMAGE.to_owned(), gro_nic::build::image_from_elf(&elf)?));
+    for release in Release::ALL {
+        let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release").join(binary(release)))?;
+        built.push((nic_image(release), gro_nic::build::image_from_elf(&elf)?));
+    }
     Ok(built)
 }
 
@@ -113,19 +137,23 @@ fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
         bytes: bytes.len(),
         sha256: hex(&Sha256::digest(bytes)),
     });
-    let object = gro_ebpf::Object::from_bytes(&built[0].1).program_hash()?;
-    let nic = gro_nic::Image::parse(&built[built.len() - 1].1)?.program_hash;
-    ensure!(object == nic, "the tc object and the NIC image carry different program hashes");
-    if object != gro_core::program_hash::<Linux618>() {
+    let mut profiles = BTreeMap::new();
+    for release in Release::ALL {
+        let object = gro_ebpf::Object::from_bytes(file(built, &tc_object(release))?).program_hash()?;
+        let nic = gro_nic::Image::parse(file(built, &nic_image(release))?)?.program_hash;
+        let name = release.name();
+        ensure!(object == nic, "{name}: the tc object and the NIC image carry different program hashes");
+        profiles.insert(name.to_owned(), hex(&object));
+    }
+    if profiles[Release::Linux618.name()] != hex(&Release::Linux618.program_hash()) {
         eprintln!(
             "note: this xtask was compiled from other sources than the images; run the command once more"
         );
     }
     Ok(Manifest {
-        schema: 1,
-        profile: Linux618::NAME.to_owned(),
-        program_hash: hex(&object),
+        schema: 2,
         source_hash: hex(&gro_core::source_hash()),
+        profiles,
         toolchain: toolchain.versions()?,
         images: images.collect(),
     })
@@ -153,7 +181,7 @@ fn check(root: &Path, toolchain: &Toolchain) -> Result<()> {
     let built = result?;
     println!("images: two builds in different folders are identical");
     ensure!(
-        built.program_hash == committed.program_hash && built.source_hash == committed.source_hash,
+        built.profiles == committed.profiles && built.source_hash == committed.source_hash,
         "the committed images were built from other sources; run cargo xtask images"
     );
     if built.toolchain != committed.toolchain {
@@ -213,16 +241,24 @@ fn same_lints(root: &Path) -> Result<()> {
 
 /// What the kernel's verifier says of the tc program, and what the NIC image takes of its device.
 fn report(built: &Built) -> Result<()> {
-    let image = gro_nic::Image::parse(&built[built.len() - 1].1)?;
+    for release in Release::ALL {
+        report_of(built, release)?;
+    }
+    Ok(())
+}
+
+fn report_of(built: &Built, release: Release) -> Result<()> {
+    let image = gro_nic::Image::parse(file(built, &nic_image(release))?)?;
     println!(
-        "NIC image: text {} bytes of {}, data {} bytes of {}, {} of them left for the stack",
+        "{}: NIC image: text {} bytes of {}, data {} bytes of {}, {} of them left for the stack",
+        release.name(),
         image.code.bytes.len(),
         image.memory.imem.size,
         image.data.memory_size,
         image.memory.dmem.size,
         image.stack_size()
     );
-    verifier(&built[0].1)
+    verifier(file(built, &tc_object(release))?)
 }
 
 #[cfg(target_os = "linux")]

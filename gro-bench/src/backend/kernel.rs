@@ -15,9 +15,9 @@
 use super::{Backend, BackendError, EngineConfig, injected};
 use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox};
 use crate::trace::Trace;
-use crate::{Cost, Outcome, Record};
+use crate::{Cost, Outcome, Record, kernel};
 use gro_core::profile::POLL_BUDGET;
-use gro_core::{GroResult, checksum};
+use gro_core::{Config, GroResult, VlanMode, checksum};
 use gro_ebpf::abi::Target;
 use gro_ebpf::{Injector, Observed, Observer, Packet, Partial};
 use std::io;
@@ -45,6 +45,25 @@ impl Backend for KernelBackend {
 /// Refuses, before anything is built, what the way into the kernel cannot carry.
 fn applicable(trace: &Trace, engine: &EngineConfig) -> Result<(), BackendError> {
     let refuse = |text: String| Err(BackendError::NotApplicable(text));
+    match kernel::profile() {
+        Ok(running) if running != engine.profile => {
+            return refuse(format!(
+                "this kernel has the rules of {}, not of {}",
+                running.name(),
+                engine.profile.name()
+            ));
+        }
+        // It shows what it does; whoever compares it said which rules.
+        _ => {}
+    }
+    let Config { vlan, hz, .. } = engine.config;
+    if vlan == VlanMode::InBand && !kernel::has_function("vlan_gro_receive") {
+        return refuse("rx_vlan_strip off: this kernel is built without VLAN_8021Q".into());
+    }
+    let running = kernel::hz();
+    if running != Some(hz) {
+        return refuse(format!("{hz} jiffies a second: this kernel has {}", running.unwrap_or(0)));
+    }
     if engine.config.flush_timeout != 0 {
         return refuse("a flush timeout: the kernel's clock and its timer do not follow a trace".into());
     }
@@ -147,7 +166,7 @@ fn record(packet: Packet, captured: Captured) -> Result<Record, BackendError> {
         vlan,
         first: None,
         last: None,
-        why: "",
+        why: None,
     })
 }
 
@@ -176,7 +195,6 @@ mod tests {
     use super::*;
     use crate::trace::{Frame, Poll, Vlan};
     use bytes::Bytes;
-    use gro_core::Config;
 
     fn trace(bytes: Vec<u8>, vlan: Option<Vlan>, count: usize) -> Trace {
         let frame = Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: 0, vlan };
@@ -185,7 +203,7 @@ mod tests {
     }
 
     fn refusal(trace: &Trace) -> Option<BackendError> {
-        applicable(trace, &EngineConfig { config: Config::DEFAULT, mutant: None }).err()
+        applicable(trace, &EngineConfig::of(Config::DEFAULT)).err()
     }
 
     #[test]
@@ -202,7 +220,7 @@ mod tests {
         assert!(not_applicable(trace(tagged.clone(), None, 1)));
         assert_eq!(refusal(&trace(tagged, Some(Vlan { tpid: 0x8100, tci: 1 }), 1)), None);
 
-        let engine = EngineConfig { config: Config { flush_timeout: 1, ..Config::DEFAULT }, mutant: None };
+        let engine = EngineConfig::of(Config { flush_timeout: 1, ..Config::DEFAULT });
         assert!(applicable(&trace(vec![0; 60], None, 1), &engine).is_err());
     }
 
@@ -230,11 +248,10 @@ mod tests {
     fn the_shortest_and_the_longest_frame_come_back() {
         for len in [14, 15, 16_064] {
             let trace = trace(vec![0x55; len], Some(Vlan { tpid: 0x88a8, tci: 0 }), 64);
-            let outcome =
-                match KernelBackend.run(&trace, &EngineConfig { config: Config::DEFAULT, mutant: None }) {
-                    Err(BackendError::Skipped(why)) => return eprintln!("skipped: {why}"),
-                    outcome => outcome.unwrap(),
-                };
+            let outcome = match KernelBackend.run(&trace, &EngineConfig::of(Config::DEFAULT)) {
+                Err(BackendError::Skipped(why)) => return eprintln!("skipped: {why}"),
+                outcome => outcome.unwrap(),
+            };
             assert_eq!(outcome.records.len(), 64);
             let same = |record: &Record| record.bytes == trace.frames[0].bytes && record.vlan == 0x88a8_0000;
             assert!(outcome.records.iter().all(same), "{len}");

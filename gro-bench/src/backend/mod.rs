@@ -16,24 +16,24 @@ pub use user::UserBackend;
 
 use crate::Outcome;
 use crate::trace::{Trace, Vlan};
-use gro_core::Config;
+use gro_core::{Config, Release, Rule, VlanMode};
 
 /// What an engine is run with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// What an administrator sets.
     pub config: Config,
-    /// A rule to break on purpose, in backend `user` only: shows that a comparison can fail.
-    pub mutant: Option<Mutant>,
+    /// The rule set.
+    pub profile: Release,
+    /// A rule to switch off, in backend `user` under `linux-6.18` only: shows that a comparison can fail.
+    pub mutant: Option<Rule>,
 }
 
-/// A rule that can be broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// Segments whose TCP window differs may join.
-    Window,
-    /// Segments whose ECN-echo flag differs may join.
-    Ece,
+impl EngineConfig {
+    /// Profile `linux-6.18`, every rule on.
+    pub const fn of(config: Config) -> Self {
+        Self { config, profile: Release::Linux618, mutant: None }
+    }
 }
 
 /// Why a backend has no outcome.
@@ -104,8 +104,8 @@ impl Backend for NeedsLinux {
 }
 
 /// Refuses an image that was built from other sources.
-fn check_image(hash: [u8; 32]) -> Result<(), BackendError> {
-    let source = gro_core::program_hash::<gro_core::Linux618>();
+fn check_image(hash: [u8; 32], profile: Release) -> Result<(), BackendError> {
+    let source = profile.program_hash();
     if hash == source {
         return Ok(());
     }
@@ -144,7 +144,7 @@ pub(crate) fn vlan_word(vlan: Option<Vlan>) -> u32 {
     vlan.map_or(0, |vlan| u32::from(vlan.tpid) << 16 | u32::from(vlan.tci))
 }
 
-/// Jiffies of a time, at the kernel's usual HZ of 250.
-pub(crate) fn jiffies(time_ns: u64) -> u32 {
-    (time_ns / 4_000_000) as u32
+/// The trace with its VLAN tags back in the bytes, where the config wants them there.
+fn in_band(trace: &Trace, config: &Config) -> Option<Trace> {
+    (config.vlan == VlanMode::InBand).then(|| trace.with_tags_in_band())
 }

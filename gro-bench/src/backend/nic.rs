@@ -1,6 +1,8 @@
 //! Backend `nic`: the committed image on the simulated NIC.
 
-use super::{Backend, BackendError, EngineConfig, check_image, jiffies, vlan_word};
+use super::{Backend, BackendError, EngineConfig, check_image, in_band, vlan_word};
+use crate::outcome::verdicts;
+use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
@@ -11,18 +13,18 @@ use std::time::Instant;
 /// The NIC image on the simulator.
 #[derive(Clone, Copy, Debug)]
 pub struct NicBackend {
-    image: &'static [u8],
+    image: Option<&'static [u8]>,
 }
 
 impl NicBackend {
-    /// With the committed image.
+    /// With the committed image of the profile asked for.
     pub fn committed() -> Self {
-        Self { image: gro_nic::LINUX_6_18 }
+        Self { image: None }
     }
 
     /// With another image.
     pub fn with(image: &'static [u8]) -> Self {
-        Self { image }
+        Self { image: Some(image) }
     }
 }
 
@@ -32,20 +34,31 @@ impl Backend for NicBackend {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        let image = Image::parse(self.image).map_err(|error| BackendError::Failed(with_cure(&error)))?;
-        check_image(image.program_hash)?;
+        let image = self.image.unwrap_or_else(|| gro_nic::committed(engine.profile));
+        let image = Image::parse(image).map_err(|error| BackendError::Failed(with_cure(&error)))?;
+        check_image(image.program_hash, engine.profile)?;
+        let in_band = in_band(trace, &engine.config);
+        let trace = in_band.as_ref().unwrap_or(trace);
         let start = Instant::now();
         let mut nic = Nic::new(&image, &NicConfig { engine: engine.config, ..NicConfig::default() })?;
         // What the device says of itself, not only what the file says.
-        check_image(nic.program_hash())?;
+        check_image(nic.program_hash(), engine.profile)?;
         let mut records = Vec::with_capacity(trace.frames.len() / 2);
-        for poll in &trace.polls {
-            nic.time(jiffies(poll.time_ns));
-            for frame in &trace.frames[poll.frames.clone()] {
-                let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
-                nic.post(frame.bytes.clone(), meta);
+        for step in schedule(trace, &engine.config) {
+            match step {
+                Step::Poll { frames, jiffies } => {
+                    nic.time(jiffies);
+                    for frame in &trace.frames[frames] {
+                        let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
+                        nic.post(frame.bytes.clone(), meta);
+                    }
+                    nic.poll_end();
+                }
+                Step::Tick { jiffies } => {
+                    nic.time(jiffies);
+                    nic.tick();
+                }
             }
-            nic.poll_end();
             nic.deliver(&mut |packet| records.push(record(packet)))?;
         }
         nic.flush();
@@ -55,7 +68,8 @@ impl Backend for NicBackend {
             instructions: Some(nic.instructions()),
             cycles: Some(nic.cycles()),
         };
-        Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts: None, cost })
+        let verdicts = verdicts(&records, trace.frames.len());
+        Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts, cost })
     }
 }
 
@@ -69,8 +83,9 @@ fn record(packet: Delivered) -> Record {
         vlan: packet.meta.vlan,
         first: Some(packet.first),
         last: Some(packet.last),
-        why: packet.why.name(),
+        why: Some(packet.why),
     }
+    .canonical()
 }
 
 impl From<NicError> for BackendError {

@@ -1,10 +1,13 @@
 //! Backend `tc`: the very program that gets attached, on real skbs, in redirect mode.
 
-use super::{Backend, BackendError, EngineConfig, check_image, injected, jiffies};
+use super::{Backend, BackendError, EngineConfig, check_image, injected};
+use crate::outcome::verdicts;
 use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox, SandboxError};
+use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
-use gro_core::{Bypass, Config, Event, FlushReason};
+use gro_core::user::Why;
+use gro_core::{Bypass, Config, Event, FlushReason, VlanMode};
 use gro_ebpf::abi::{self, Settings, marker};
 use gro_ebpf::{Frame, Injector, LoadError, Object, Program};
 use std::time::{Duration, Instant};
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The tc program in the running kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct TcBackend {
-    object: Object<'static>,
+    object: Option<Object<'static>>,
 }
 
 /// A delivery crosses two backlogs on this CPU: microseconds, unless the machine is very busy.
@@ -22,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 static CARRIER: [u8; 60] = [0; 60];
 
 impl TcBackend {
-    /// With the committed image.
+    /// With the committed image of the profile asked for.
     pub fn committed() -> Self {
-        Self { object: Object::committed() }
+        Self { object: None }
     }
 
     /// With another object.
     pub fn with(object: Object<'static>) -> Self {
-        Self { object }
+        Self { object: Some(object) }
     }
 }
 
@@ -45,10 +48,14 @@ impl Backend for TcBackend {
             let text = format!("gro_max_size {limit}: a tc program cannot build a packet over {most} bytes");
             return Err(BackendError::NotApplicable(text));
         }
+        if engine.config.vlan == VlanMode::InBand {
+            let text = "rx_vlan_strip off: the kernel takes the tag off before tc ingress".into();
+            return Err(BackendError::NotApplicable(text));
+        }
         super::injectable(trace)?;
-        let hash = self.object.program_hash().map_err(|error| BackendError::Failed(error.to_string()))?;
-        check_image(hash)?;
-        let object = self.object;
+        let object = self.object.unwrap_or_else(|| Object::committed(engine.profile));
+        let hash = object.program_hash().map_err(|error| BackendError::Failed(error.to_string()))?;
+        check_image(hash, engine.profile)?;
         sandbox::run(|sandbox| Run::new(sandbox, &object)?.trace(trace, engine))
     }
 }
@@ -74,14 +81,22 @@ impl<'a> Run<'a> {
 
     fn trace(mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
         let loaded = self.program.program_hash()?;
-        check_image(loaded)?;
+        check_image(loaded, engine.profile)?;
         let start = Instant::now();
         // Before any event, also of a trace without frames.
         self.set_time(engine, 0)?;
-        for poll in &trace.polls {
-            self.set_time(engine, jiffies(poll.time_ns))?;
-            let batch = trace.frames[poll.frames.clone()].iter().map(injected).collect();
-            self.inject(batch, Event::PollEnd)?;
+        for step in schedule(trace, &engine.config) {
+            match step {
+                Step::Poll { frames, jiffies } => {
+                    self.set_time(engine, jiffies)?;
+                    let batch = trace.frames[frames].iter().map(injected).collect();
+                    self.inject(batch, Event::PollEnd)?;
+                }
+                Step::Tick { jiffies } => {
+                    self.set_time(engine, jiffies)?;
+                    self.inject(Vec::new(), Event::Tick)?;
+                }
+            }
         }
         self.inject(Vec::new(), Event::Flush)?;
         let faults = self.program.faults()?;
@@ -91,7 +106,8 @@ impl<'a> Run<'a> {
         let state = self.program.state(self.sandbox.cpu)?;
         let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
         let decision_digest = Some(state.digest.value());
-        Ok(Outcome { records: self.records, decision_digest, verdicts: None, cost })
+        let verdicts = verdicts(&self.records, trace.frames.len());
+        Ok(Outcome { records: self.records, decision_digest, verdicts, cost })
     }
 
     fn set_time(&mut self, engine: &EngineConfig, now: u32) -> Result<(), BackendError> {
@@ -137,9 +153,9 @@ fn merge(delivery: abi::Record, packet: Captured) -> Result<Record, BackendError
     }
     let number = delivery.why as u8;
     let why = if delivery.why < 256 {
-        FlushReason::from_number(number).map(FlushReason::name)
+        FlushReason::from_number(number).map(Why::Flush)
     } else {
-        Bypass::from_number(number).map(Bypass::name)
+        Bypass::from_number(number).map(Why::Bypass)
     };
     Ok(Record {
         bytes: packet.bytes.into(),
@@ -149,7 +165,7 @@ fn merge(delivery: abi::Record, packet: Captured) -> Result<Record, BackendError
         vlan: packet.vlan,
         first: Some(delivery.first),
         last: Some(delivery.last),
-        why: why.unwrap_or("unknown"),
+        why,
     })
 }
 

@@ -1,11 +1,13 @@
 //! Backend `user`: the userspace datapath of gro-core.
 
-use super::{Backend, BackendError, EngineConfig, Mutant, jiffies, vlan_word};
+use super::{Backend, BackendError, EngineConfig, in_band, vlan_word};
+use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
 use gro_core::user::{Delivered, Engine};
-use gro_core::{Linux618, Meta, Profile};
+use gro_core::{Linux7, Linux612, Linux618, Meta, Profile, Release, Rule};
+use std::cell::Cell;
 use std::time::Instant;
 
 /// The userspace reference.
@@ -18,10 +20,20 @@ impl Backend for UserBackend {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        Ok(match engine.mutant {
-            None => run::<Linux618>(trace, engine),
-            Some(Mutant::Window) => run::<AcceptsWindow>(trace, engine),
-            Some(Mutant::Ece) => run::<AcceptsEce>(trace, engine),
+        let in_band = in_band(trace, &engine.config);
+        let trace = in_band.as_ref().unwrap_or(trace);
+        Ok(match (engine.mutant, engine.profile) {
+            (None, Release::Linux612) => run::<Linux612>(trace, engine),
+            (None, Release::Linux618) => run::<Linux618>(trace, engine),
+            (None, Release::Linux7) => run::<Linux7>(trace, engine),
+            (Some(rule), Release::Linux618) => {
+                OFF.set(Some(rule));
+                run::<Mutant>(trace, engine)
+            }
+            (Some(_), profile) => {
+                let text = format!("mutants are of {}, not of {}", Linux618::NAME, profile.name());
+                return Err(BackendError::NotApplicable(text));
+            }
         })
     }
 }
@@ -32,13 +44,21 @@ fn run<P: Profile>(trace: &Trace, engine: &EngineConfig) -> Outcome {
     let mut sink = |packet: Delivered| records.push(record(packet));
     let mut verdicts = Vec::with_capacity(trace.frames.len());
     let mut user = Engine::<P>::new(engine.config);
-    for poll in &trace.polls {
-        user.set_time(jiffies(poll.time_ns));
-        for frame in &trace.frames[poll.frames.clone()] {
-            let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
-            verdicts.push(user.receive(frame.bytes.clone(), meta, &mut sink));
+    for step in schedule(trace, &engine.config) {
+        match step {
+            Step::Poll { frames, jiffies } => {
+                user.set_time(jiffies);
+                for frame in &trace.frames[frames] {
+                    let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
+                    verdicts.push(user.receive(frame.bytes.clone(), meta, &mut sink));
+                }
+                user.poll_end(&mut sink);
+            }
+            Step::Tick { jiffies } => {
+                user.set_time(jiffies);
+                user.tick(&mut sink);
+            }
         }
-        user.poll_end(&mut sink);
     }
     user.flush(&mut sink);
     let decision_digest = Some(user.state().digest.value());
@@ -56,28 +76,29 @@ fn record(packet: Delivered) -> Record {
         vlan: packet.meta.vlan,
         first: Some(packet.first),
         last: Some(packet.last),
-        why: packet.why.name(),
+        why: Some(packet.why),
     }
+    .canonical()
 }
 
-/// Mutant: the window may differ.
-struct AcceptsWindow;
-
-impl Profile for AcceptsWindow {
-    const NAME: &'static str = "mutant-window";
-    const PROGRAM_HASH: [u8; 32] = [0; 32];
-    const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL & !0xffff;
-    const CONTROL_ALONE: u32 = Linux618::CONTROL_ALONE;
-    const FIXED_ID_NEEDS_DF: bool = Linux618::FIXED_ID_NEEDS_DF;
+thread_local! {
+    /// The rule that [`Mutant`] lacks on this thread.
+    static OFF: Cell<Option<Rule>> = const { Cell::new(None) };
 }
 
-/// Mutant: ECE may differ.
-struct AcceptsEce;
+/// `linux-6.18` without one rule, chosen at run time.
+struct Mutant;
 
-impl Profile for AcceptsEce {
-    const NAME: &'static str = "mutant-ece";
+impl Profile for Mutant {
+    const NAME: &'static str = "mutant";
     const PROGRAM_HASH: [u8; 32] = [0; 32];
-    const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL & !0x0040_0000;
+    const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL;
     const CONTROL_ALONE: u32 = Linux618::CONTROL_ALONE;
     const FIXED_ID_NEEDS_DF: bool = Linux618::FIXED_ID_NEEDS_DF;
+    const JUMBO_HEADER: bool = Linux618::JUMBO_HEADER;
+    const CWR_TYPE: u32 = Linux618::CWR_TYPE;
+
+    fn on(rule: Rule) -> bool {
+        OFF.get() != Some(rule)
+    }
 }

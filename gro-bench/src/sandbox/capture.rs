@@ -22,7 +22,7 @@ pub struct Capture {
 }
 
 /// Longest packet of any backend.
-const PACKET_MAX: usize = 1 << 17;
+const PACKET_MAX: usize = 1 << 20;
 /// Room for what one poll delivers, many times over.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 

@@ -149,6 +149,22 @@ impl Trace {
         Self::build(name.into(), frames, rules)
     }
 
+    /// The same frames with their VLAN tags in the bytes, as a device without tag offload passes them on. The hashes stay, and
+    /// so does a tag of what is too short for MAC addresses.
+    pub fn with_tags_in_band(&self) -> Self {
+        let frames = self.frames.iter().map(|frame| match frame.vlan {
+            Some(Vlan { tpid, tci }) if frame.bytes.len() >= 12 => {
+                let mut bytes = BytesMut::from(&frame.bytes[..12]);
+                bytes.extend_from_slice(&tpid.to_be_bytes());
+                bytes.extend_from_slice(&tci.to_be_bytes());
+                bytes.extend_from_slice(&frame.bytes[12..]);
+                Frame { bytes: bytes.freeze(), vlan: None, ..*frame }
+            }
+            _ => frame.clone(),
+        });
+        Self { name: self.name.clone(), frames: frames.collect(), polls: self.polls.clone() }
+    }
+
     fn build(name: String, records: Vec<(u64, Bytes)>, rules: &Rules) -> Self {
         let frames: Vec<Frame> =
             records.into_iter().map(|(time, bytes)| frame(time, bytes, rules.hash)).collect();
@@ -204,7 +220,7 @@ fn frame(time_ns: u64, bytes: Bytes, rule: HashRule) -> Frame {
 }
 
 /// Moves an outer tag into metadata. A frame too short to hold the tag and a type behind it keeps its bytes.
-fn strip_vlan(bytes: Bytes) -> (Bytes, Option<Vlan>) {
+pub fn strip_vlan(bytes: Bytes) -> (Bytes, Option<Vlan>) {
     let &[_, _, _, _, _, _, _, _, _, _, _, _, t0, t1, c0, c1, _, _, ..] = &bytes[..] else {
         return (bytes, None);
     };

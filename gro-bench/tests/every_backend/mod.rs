@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 const ALWAYS: [&str; 2] = ["user", "nic"];
 
 /// The configs of a comparison.
-pub(crate) const TC: EngineConfig = EngineConfig { config: Config::TC, mutant: None };
-pub(crate) const DEFAULT: EngineConfig = EngineConfig { config: Config::DEFAULT, mutant: None };
+pub(crate) const TC: EngineConfig = EngineConfig::of(Config::TC);
+pub(crate) const DEFAULT: EngineConfig = EngineConfig::of(Config::DEFAULT);
 
 /// Runs `trace` on every backend and shows each outcome to `check`. Backends that cannot run are named with the reason.
 pub(crate) fn on_every_backend(trace: &Trace, engine: &EngineConfig, mut check: impl FnMut(&str, &Outcome)) {
@@ -136,6 +136,10 @@ impl<'a> Tcp<'a> {
 
     pub(crate) fn window(&self) -> u16 {
         be16(self.frame, self.tcp + 14)
+    }
+
+    pub(crate) fn ack(&self) -> u32 {
+        u32::from(be16(self.frame, self.tcp + 8)) << 16 | u32::from(be16(self.frame, self.tcp + 10))
     }
 
     pub(crate) fn flags(&self) -> u8 {

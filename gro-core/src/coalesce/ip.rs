@@ -4,30 +4,36 @@ use crate::flow::Flow;
 use crate::parse::Packet;
 use crate::profile::Profile;
 use crate::reason::FlushReason;
+use crate::rule::Rule;
 
 /// Whether the identification is fixed: the second segment decides by repeating the first one's.
 #[inline(always)]
 pub(super) fn fixed_id<P: Profile>(held: &Flow, packet: &Packet) -> bool {
     let allowed = !P::FIXED_ID_NEEDS_DF || packet.dont_fragment != 0;
-    held.fixed_id != 0 || allowed && held.segs == 1 && id_offset(held, packet) == 0
+    held.fixed_id != 0
+        || allowed && held.segs == 1 && id_offset::<P>(held, packet) == 0 && P::on(Rule::FixedIpId)
 }
 
 /// Zero when the headers may be merged.
 #[inline(always)]
-pub(super) fn differs(held: &Flow, packet: &Packet, fixed_id: bool) -> u32 {
-    let class = (held.class ^ packet.class) | (held.dont_fragment ^ packet.dont_fragment);
-    class | if packet.is_ipv6() { 0 } else { id_offset(held, packet) ^ id_expected(held, fixed_id) }
+pub(super) fn differs<P: Profile>(held: &Flow, packet: &Packet, fixed_id: bool) -> u32 {
+    let class = held.class ^ packet.class;
+    let class = Rule::Ttl.of::<P>(class & 0xff)
+        | Rule::Tos.of::<P>(class & 0xff00)
+        | Rule::DontFragment.of::<P>(held.dont_fragment ^ packet.dont_fragment);
+    let id = if packet.is_ipv6() { 0 } else { id_offset::<P>(held, packet) ^ id_expected(held, fixed_id) };
+    class | Rule::IpId.of::<P>(id)
 }
 
 #[inline(always)]
-pub(super) fn why_not(held: &Flow, packet: &Packet, fixed_id: bool) -> FlushReason {
+pub(super) fn why_not<P: Profile>(held: &Flow, packet: &Packet, fixed_id: bool) -> FlushReason {
     if (held.class ^ packet.class) & 0xff != 0 {
         FlushReason::Ttl
     } else if held.class != packet.class {
         FlushReason::Tos
     } else if held.dont_fragment != packet.dont_fragment {
         FlushReason::DontFragment
-    } else if differs(held, packet, fixed_id) != 0 {
+    } else if differs::<P>(held, packet, fixed_id) != 0 {
         FlushReason::IpId
     } else {
         FlushReason::None
@@ -36,8 +42,9 @@ pub(super) fn why_not(held: &Flow, packet: &Packet, fixed_id: bool) -> FlushReas
 
 /// The identification relative to the first segment's, modulo 2^16.
 #[inline(always)]
-fn id_offset(held: &Flow, packet: &Packet) -> u32 {
-    (packet.id_check >> 16).wrapping_sub(held.id_check >> 16) & 0xffff
+fn id_offset<P: Profile>(held: &Flow, packet: &Packet) -> u32 {
+    let offset = (packet.id_check >> 16).wrapping_sub(held.id_check >> 16);
+    if P::on(Rule::IpIdWraps) { offset & 0xffff } else { offset }
 }
 
 #[inline(always)]

@@ -53,23 +53,23 @@ pub struct Verdict {
 
 /// A segment whose flow is not held (`out_check_final` of `tcp_gro_receive`).
 #[inline(always)]
-pub fn alone(packet: &Packet) -> Verdict {
-    let pass = tcp::refuses_hold(packet);
+pub fn alone<P: Profile>(packet: &Packet) -> Verdict {
+    let pass = tcp::refuses_hold::<P>(packet);
     let action = if pass as u8 == Bypass::None as u8 { Action::Hold } else { Action::Normal };
     Verdict { flush: FlushReason::None, action, close: FlushReason::None, pass, fixed_id: false }
 }
 
-/// A segment whose flow is held. `max_size` is the limit of its family.
+/// A segment whose flow is held. `max_size` is what the packet stays below.
 #[inline(always)]
 pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, max_size: u32) -> Verdict {
     let fixed_id = ip::fixed_id::<P>(held, packet);
     let joins = tcp::differs::<P>(held, difference, packet) == 0
-        && ip::differs(held, packet, fixed_id) == 0
-        && tcp::fits(held, packet)
-        && held.network_len() + packet.payload_len < max_size
+        && ip::differs::<P>(held, packet, fixed_id) == 0
+        && tcp::fits::<P>(held, packet)
+        && held.held_len() + packet.payload_len < max_size
         && !packet.mismatch;
     if joins {
-        let close = tcp::closes(held, packet);
+        let close = tcp::closes::<P>(held, packet);
         return Verdict {
             flush: FlushReason::None,
             action: Action::Merge,
@@ -79,7 +79,7 @@ pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, 
         };
     }
     let flush = why_not::<P>(held, difference, packet, fixed_id, max_size);
-    Verdict { flush, ..alone(packet) }
+    Verdict { flush, ..alone::<P>(packet) }
 }
 
 /// Names the first test that failed, in the kernel's order. Only for a segment that does not join.
@@ -95,7 +95,7 @@ fn why_not<P: Profile>(
     if tcp as u8 != FlushReason::None as u8 {
         return tcp;
     }
-    let ip = ip::why_not(held, packet, fixed_id);
+    let ip = ip::why_not::<P>(held, packet, fixed_id);
     if ip as u8 != FlushReason::None as u8 {
         return ip;
     }
@@ -105,7 +105,7 @@ fn why_not<P: Profile>(
         FlushReason::Larger
     } else if packet.seq != held.next_seq {
         FlushReason::Sequence
-    } else if held.network_len() + packet.payload_len >= max_size {
+    } else if held.held_len() + packet.payload_len >= max_size {
         FlushReason::Size
     } else {
         FlushReason::Length

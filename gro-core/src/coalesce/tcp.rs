@@ -6,27 +6,39 @@ use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
 use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
+use crate::rule::Rule;
 
 /// Flags with which a segment never waits for a follower.
 const CLOSING: u32 = URG | PSH | RST | SYN | FIN;
 const WINDOW: u32 = 0x0000_ffff;
+const FLAGS: u32 = 0x0fff_0000;
+const DATA_OFFSET: u32 = 0xf000_0000;
 /// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
 const UDP_SEGMENTS_MAX: u32 = 64;
 
 /// Zero when the headers may be merged.
 #[inline(always)]
 pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> u32 {
-    (packet.control & P::CONTROL_ALONE)
-        | (held.control ^ packet.control) & P::CONTROL_EQUAL
-        | (held.ack ^ packet.ack)
-        | (held.next_seq ^ packet.seq)
-        | difference.0
+    Rule::Cwr.of::<P>(packet.control & P::CONTROL_ALONE)
+        | control_difference::<P>(held, packet)
+        | Rule::Ack.of::<P>(held.ack ^ packet.ack)
+        | Rule::Sequence.of::<P>(held.next_seq ^ packet.seq)
+        | Rule::Options.of::<P>(difference.0)
+        | if P::on(Rule::UrgentDiffers) { 0 } else { held.urgent ^ packet.check_urgent & 0xffff }
+}
+
+/// How the flag words differ: window, flags, and the data offset, which is the options' length.
+#[inline(always)]
+fn control_difference<P: Profile>(held: &Flow, packet: &Packet) -> u32 {
+    let ignored = if P::on(Rule::FinPushDiffer) { 0 } else { FIN | PSH };
+    let control = (held.control ^ packet.control) & (P::CONTROL_EQUAL | ignored);
+    control & DATA_OFFSET | Rule::Window.of::<P>(control & WINDOW) | Rule::Flags.of::<P>(control & FLAGS)
 }
 
 /// The reason, without the sequence number, which the kernel tests after the IP header.
 #[inline(always)]
 pub(super) fn why_not<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> FlushReason {
-    let control = (held.control ^ packet.control) & P::CONTROL_EQUAL;
+    let control = control_difference::<P>(held, packet);
     if packet.control & P::CONTROL_ALONE != 0 {
         FlushReason::Cwr
     } else if control & !WINDOW != 0 {
@@ -44,20 +56,26 @@ pub(super) fn why_not<P: Profile>(held: &Flow, difference: Difference, packet: &
 
 /// A segment that joins has 1 to MSS bytes.
 #[inline(always)]
-pub(super) fn fits(held: &Flow, packet: &Packet) -> bool {
+pub(super) fn fits<P: Profile>(held: &Flow, packet: &Packet) -> bool {
+    if !P::on(Rule::Empty) && packet.payload_len == 0 {
+        return true;
+    }
+    if !P::on(Rule::Larger) && packet.payload_len != 0 {
+        return true;
+    }
     packet.payload_len.wrapping_sub(1) < held.gso_size
 }
 
 /// Why the merged packet leaves with this segment in it. URG, RST and SYN cannot get here: no held packet carries one.
 #[inline(always)]
-pub(super) fn closes(held: &Flow, packet: &Packet) -> FlushReason {
-    if packet.control & FIN != 0 {
+pub(super) fn closes<P: Profile>(held: &Flow, packet: &Packet) -> FlushReason {
+    if packet.control & FIN != 0 && P::on(Rule::Fin) {
         FlushReason::Fin
-    } else if packet.control & PSH != 0 {
+    } else if packet.control & PSH != 0 && P::on(Rule::Push) {
         FlushReason::Push
-    } else if packet.payload_len < held.gso_size {
+    } else if packet.payload_len < held.gso_size && P::on(Rule::Short) {
         FlushReason::Short
-    } else if packet.udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX {
+    } else if packet.udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX && P::on(Rule::UdpSegments) {
         FlushReason::Segments
     } else {
         FlushReason::None
@@ -66,12 +84,12 @@ pub(super) fn closes(held: &Flow, packet: &Packet) -> FlushReason {
 
 /// Why a segment cannot be held as the first of a merged packet.
 #[inline(always)]
-pub(super) fn refuses_hold(packet: &Packet) -> Bypass {
+pub(super) fn refuses_hold<P: Profile>(packet: &Packet) -> Bypass {
     if packet.mismatch {
         Bypass::Length
-    } else if packet.control & CLOSING != 0 {
+    } else if packet.control & CLOSING != 0 && P::on(Rule::FlagsAlone) {
         Bypass::Flags
-    } else if packet.payload_len == 0 {
+    } else if packet.payload_len == 0 && P::on(Rule::EmptyAlone) {
         Bypass::Empty
     } else {
         Bypass::None

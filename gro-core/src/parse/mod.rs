@@ -3,18 +3,22 @@
 //! A frame that fails here is one that kernel GRO cannot look at: it is delivered at once and overtakes what is held of
 //! its flow. The tests that only end a merge are in [`crate::coalesce`].
 
+mod ethernet;
 mod ipv4;
 mod ipv6;
 mod tcp;
 mod udp;
 
-use crate::profile::UdpMode;
+use crate::profile::{Config, Profile, UdpMode};
 use crate::reason::Bypass;
+use crate::rule::Rule;
 use crate::window::{HEADER_MAX, Window};
 
 const ETHERNET_HEADER: u32 = 14;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 /// A frame that no wire carries: the lengths of IPv4 and of descriptors are 16 bits.
 const FRAME_MAX: u32 = 65_535;
 
@@ -24,7 +28,9 @@ const FRAME_MAX: u32 = 65_535;
 pub struct Key {
     /// Destination and source MAC address.
     pub macs: [u32; 3],
-    /// Ethertype (high half) and, IPv4, the protocol; IPv6, the first next header.
+    /// In-band VLAN tags, outer first: TPID (high half) and TCI, 0 for none.
+    pub tags: [u32; TAGS],
+    /// Ethertype of the IP header (high half) and, IPv4, the protocol; IPv6, the first next header.
     pub protocol: u32,
     /// IPv6: version and flow label. IPv4: 0.
     pub label: u32,
@@ -36,7 +42,8 @@ pub struct Key {
 
 impl Key {
     /// No flow.
-    pub(crate) const EMPTY: Self = Self { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { macs: [0; 3], tags: [0; TAGS], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
 }
 
 /// One segment in plain words: of TCP, or a UDP datagram, which is a segment without sequence number, flags and options.
@@ -48,6 +55,8 @@ pub struct Packet {
     pub key: Key,
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
+    /// Offset of the IP header.
+    pub l3: u32,
     /// Offset of the TCP or UDP header.
     pub l4: u32,
     /// Offset of the payload, which is the length of all headers.
@@ -75,8 +84,14 @@ pub struct Packet {
 
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
-/// Offset of the network header.
-pub(crate) const L3: u32 = ETHERNET_HEADER;
+/// Offset of the network header in a frame without in-band VLAN tag; sizes count from here, tags included.
+pub(crate) const L3_UNTAGGED: u32 = ETHERNET_HEADER;
+/// In-band VLAN tags at most (IEEE 802.1ad: one of the service, one of the customer).
+pub const TAGS: usize = 2;
+/// Bytes of a VLAN tag: TCI, and the ethertype behind it.
+const TAG: u32 = 4;
+/// Bytes of the hop-by-hop header that holds the length of a jumbogram (RFC 2675).
+pub(crate) const JUMBO_HEADER: u32 = 8;
 /// Length of an IPv6 header without extension headers.
 pub(crate) const IPV6_HEADER: u32 = 40;
 /// Length of a TCP header without options.
@@ -89,6 +104,7 @@ impl Packet {
     pub const EMPTY: Self = Self {
         key: Key::EMPTY,
         udp: 0,
+        l3: 0,
         l4: 0,
         payload: 0,
         payload_len: 0,
@@ -111,7 +127,15 @@ impl Packet {
     /// Words of IPv6 extension headers, at most [`crate::flow::EXTENSION_WORDS`].
     #[inline(always)]
     pub(crate) fn extension_words(&self) -> u32 {
-        if self.is_ipv6() { (self.l4 - L3 - IPV6_HEADER) / 4 } else { 0 }
+        if self.is_ipv6() { (self.l4 - self.l3 - IPV6_HEADER) / 4 } else { 0 }
+    }
+
+    /// Whether the kernel's jumbo header would overwrite extension headers: `ipv6_gro_complete` (net/ipv6/ip6_offload.c) makes
+    /// room for it in front of the transport header and writes it behind the IPv6 header, which loses all but the last eight
+    /// bytes between the two. Such a packet stays small here: a divergence on purpose.
+    #[inline(always)]
+    pub(crate) fn loses_extensions<P: Profile>(&self) -> bool {
+        P::JUMBO_HEADER && self.extension_words() > JUMBO_HEADER / 4
     }
 
     /// Words of TCP options, at most [`crate::flow::OPTION_WORDS`].
@@ -121,10 +145,10 @@ impl Packet {
     }
 }
 
-/// Parses the headers of an Ethernet frame (outer VLAN tag already stripped into metadata). The packet is written in place:
-/// a BPF stack has no room for another one. Each layer writes all of its fields; what was there before does not matter.
+/// Parses the headers of an Ethernet frame. The packet is written in place: a BPF stack has no room for another one. Each layer
+/// writes all of its fields; what was there before does not matter.
 #[inline(always)]
-pub fn parse(window: &Window<'_>, udp: UdpMode, packet: &mut Packet) -> Result<(), Bypass> {
+pub fn parse<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Result<(), Bypass> {
     if window.len() < ETHERNET_HEADER {
         return Err(Bypass::Truncated);
     }
@@ -132,17 +156,19 @@ pub fn parse(window: &Window<'_>, udp: UdpMode, packet: &mut Packet) -> Result<(
         return Err(Bypass::TooLong);
     }
     packet.key.macs = [window.be32(0), window.be32(4), window.be32(8)];
-    let ethertype = window.be16(12);
+    let ethertype = ethernet::parse(window, config, packet)?;
     packet.key.protocol = (ethertype as u32) << 16;
     let protocol = match ethertype {
-        ETHERTYPE_IPV4 => ipv4::parse(window, packet)?,
-        ETHERTYPE_IPV6 => ipv6::parse(window, packet)?,
+        ETHERTYPE_IPV4 => ipv4::parse::<P>(window, packet)?,
+        ETHERTYPE_IPV6 => ipv6::parse::<P>(window, packet)?,
         _ => return Err(Bypass::NotIp),
     };
     match protocol {
-        PROTOCOL_TCP => tcp::parse(window, packet),
-        PROTOCOL_UDP if udp as u32 == UdpMode::Off as u32 => Err(Bypass::UdpOff),
-        PROTOCOL_UDP => udp::parse(window, packet),
+        PROTOCOL_TCP => tcp::parse::<P>(window, packet),
+        PROTOCOL_UDP if config.udp as u32 == UdpMode::Off as u32 && P::on(Rule::UdpOff) => {
+            Err(Bypass::UdpOff)
+        }
+        PROTOCOL_UDP => udp::parse::<P>(window, packet),
         _ => Err(Bypass::Protocol),
     }
 }
@@ -162,6 +188,7 @@ fn fits(window: &Window<'_>, end: u32) -> Result<(), Bypass> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Linux618;
     use crate::checksum::{field, fold};
     use crate::window::STORAGE;
     use alloc::vec::Vec;
@@ -191,7 +218,8 @@ pub(crate) mod tests {
         let present = bytes.len().min(STORAGE);
         storage[..present].copy_from_slice(&bytes[..present]);
         let mut packet = Packet::EMPTY;
-        parse(&Window::new(&storage, bytes.len() as u32), UdpMode::Off, &mut packet).map(|()| packet)
+        let window = Window::new(&storage, bytes.len() as u32);
+        parse::<Linux618>(&window, &Config::DEFAULT, &mut packet).map(|()| packet)
     }
 
     #[test]

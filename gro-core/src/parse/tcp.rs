@@ -1,11 +1,13 @@
 //! TCP (RFC 9293), as `tcp_gro_pull_header` (net/ipv4/tcp_offload.c) reads it.
 
 use super::{Packet, TCP_HEADER, fits};
+use crate::profile::Profile;
 use crate::reason::Bypass;
+use crate::rule::Rule;
 use crate::window::Window;
 
 #[inline(always)]
-pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+pub(super) fn parse<P: Profile>(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
     let l4 = packet.l4;
     packet.udp = 0;
     fits(window, l4 + TCP_HEADER)?;
@@ -15,7 +17,7 @@ pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypa
     packet.control = window.be32(l4 + 12);
     packet.check_urgent = window.be32(l4 + 16);
     let header = (packet.control >> 28) * 4;
-    if header < TCP_HEADER {
+    if header < TCP_HEADER && P::on(Rule::DataOffset) {
         return Err(Bypass::DataOffset);
     }
     packet.payload = l4 + header;

@@ -1,22 +1,24 @@
 //! UDP (RFC 768), as `udp_gro_receive_segment` (net/ipv4/udp_offload.c) reads it.
 
 use super::{Packet, UDP_HEADER, fits};
+use crate::profile::Profile;
 use crate::reason::Bypass;
+use crate::rule::Rule;
 use crate::window::Window;
 
 #[inline(always)]
-pub(super) fn parse(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+pub(super) fn parse<P: Profile>(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
     let l4 = packet.l4;
     packet.payload = l4 + UDP_HEADER;
     fits(window, packet.payload)?;
     let length_check = window.be32(l4 + 4);
     // A datagram without checksum could not be segmented into what it came from.
-    if length_check & 0xffff == 0 {
+    if length_check & 0xffff == 0 && P::on(Rule::UdpNoChecksum) {
         return Err(Bypass::UdpNoChecksum);
     }
     packet.payload_len = window.len() - packet.payload;
     let length = length_check >> 16;
-    if length <= UDP_HEADER || length != UDP_HEADER + packet.payload_len {
+    if (length <= UDP_HEADER || length != UDP_HEADER + packet.payload_len) && P::on(Rule::UdpLength) {
         return Err(Bypass::UdpLength);
     }
     packet.udp = 1;

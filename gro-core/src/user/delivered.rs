@@ -118,7 +118,8 @@ impl Delivered {
             return (VirtioNetHdr::default(), self);
         };
         let mut header = BytesMut::from(&*self.header);
-        let at = usize::from(merged.check);
+        let jumbo = (self.header.len() - usize::from(merged.header_len)) as u16;
+        let at = usize::from(merged.check + jumbo);
         header[at..at + 2].copy_from_slice(&merged.pseudo.to_be_bytes());
         self.header = header.freeze();
         let gso_type = if merged.gso_type & GSO_UDP_L4 != 0 {
@@ -131,9 +132,9 @@ impl Delivered {
         let hdr = VirtioNetHdr {
             flags: VirtioNetHdr::NEEDS_CSUM,
             gso_type,
-            hdr_len: merged.header_len,
+            hdr_len: merged.header_len + jumbo,
             gso_size: merged.gso_size,
-            csum_start: merged.l4,
+            csum_start: merged.l4 + jumbo,
             csum_offset: merged.check - merged.l4,
         };
         (hdr, self)

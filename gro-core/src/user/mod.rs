@@ -20,6 +20,7 @@ mod delivered;
 pub use delivered::{Delivered, VirtioNetHdr, Why};
 
 use crate::checksum::fold;
+use crate::complete::jumbo_header;
 use crate::datapath::{self, Datapath, Event, GroResult, Input, Meta, State};
 use crate::{BUCKETS, Bucket, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
 use alloc::boxed::Box;
@@ -120,9 +121,11 @@ fn load(scratch: &mut [u8; STORAGE], frame: &[u8]) {
     const IPV6_NEXT_HEADER: usize = 20;
     const TCP: u8 = 6;
     match (frame.first_chunk::<USUAL>(), frame.first_chunk::<STORAGE>()) {
-        // IPv6 extension headers may go on to the end of the window; IPv4 has options nowhere.
-        (Some(_), Some(all)) if all[12] == 0x86 && all[IPV6_NEXT_HEADER] != TCP => *scratch = *all,
-        (Some(usual), Some(_)) => scratch[..USUAL].copy_from_slice(usual),
+        // IPv4 has options nowhere; IPv6 extension headers may go on to the end of the window, with VLAN tags before them.
+        (Some(usual), Some(all)) if all[12] == 0x08 || all[12] == 0x86 && all[IPV6_NEXT_HEADER] == TCP => {
+            scratch[..USUAL].copy_from_slice(usual)
+        }
+        (Some(_), Some(all)) => *scratch = *all,
         _ => {
             let present = frame.len().min(STORAGE);
             scratch[..present].copy_from_slice(&frame[..present]);
@@ -186,6 +189,7 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
                 let at = usize::from(patch.offset);
                 header[at..at + 2].copy_from_slice(&patch.value.to_be_bytes());
             }
+            insert_jumbo(&mut header, merged.l3, merged.jumbo);
             packet.header = header.into();
         }
         (self.sink)(packet);
@@ -204,6 +208,18 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
             why: Why::Bypass(why),
             merged: None,
         });
+    }
+}
+
+/// Puts the hop-by-hop header of a jumbogram behind the IPv6 header at `l3`, if `jumbo` states a length ([`Merged::jumbo`]).
+/// A header too short for an IPv6 header stays as it is.
+pub fn insert_jumbo(header: &mut Vec<u8>, l3: u16, jumbo: u32) {
+    const NEXT_HEADER: usize = 6;
+    const IPV6_HEADER: usize = 40;
+    let (next_at, at) = (usize::from(l3) + NEXT_HEADER, usize::from(l3) + IPV6_HEADER);
+    if jumbo != 0 && header.len() >= at {
+        let next = core::mem::take(&mut header[next_at]);
+        header.splice(at..at, jumbo_header(next, jumbo));
     }
 }
 

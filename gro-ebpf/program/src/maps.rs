@@ -1,6 +1,6 @@
 //! The program's maps and their checked access.
 
-use crate::abi::{Faults, Record, Settings};
+use super::abi::{Faults, Record, Settings};
 use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},

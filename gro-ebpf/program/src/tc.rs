@@ -1,7 +1,7 @@
 //! The datapath: payload moves through map values, packets leave as clones of the skb in hand.
 
-use crate::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
-use crate::maps::{self, Backup, OFFSET_MAX};
+use super::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
+use super::maps::{self, Backup, OFFSET_MAX};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,

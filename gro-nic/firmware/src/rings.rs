@@ -6,7 +6,7 @@ use core::ptr::{read_volatile, with_exposed_provenance, with_exposed_provenance_
 use gro_core::checksum::{at_parity, fold, halves};
 use gro_core::{Bypass, Config, Datapath, FlushReason, Input, Merged, Meta, Packet, STORAGE, Slot, Window};
 
-use crate::abi::{completion, event, memory, packet, register, scatter};
+use super::abi::{completion, event, memory, packet, register, scatter};
 
 /// Indices of both rings and the held packets' first and last buffers.
 pub(crate) struct Rings {
@@ -184,6 +184,8 @@ impl Datapath for Rings {
         write(at + completion::SCATTER_FIRST, buffer | (merged.pseudo as u32) << 16);
         write(at + completion::SCATTER_COUNT, entries);
         write(at + completion::GSO_TYPE, merged.gso_type);
+        write(at + completion::JUMBO, merged.jumbo);
+        write(at + completion::L3, merged.l3 as u32);
         self.complete(at, kind, merged.segs, merged.len, (held.hash, held.vlan));
     }
 
@@ -196,6 +198,8 @@ impl Datapath for Rings {
         write(at + completion::SCATTER_FIRST, buffer);
         write(at + completion::SCATTER_COUNT, 0);
         write(at + completion::GSO_TYPE, 0);
+        write(at + completion::JUMBO, 0);
+        write(at + completion::L3, 0);
         let kind = completion::FRAME | (why as u32) << 16;
         self.complete(at, kind, 1, frame.rx.length(), frame.rx.meta());
     }

@@ -1,7 +1,6 @@
 //! Completions on their way to the host. The device is not trusted: what it writes is checked against what it owns.
 
-use bytes::Bytes;
-use gro_core::user::Why;
+use gro_core::user::{Why, insert_jumbo};
 use gro_core::{Bypass, FlushReason};
 
 use super::post::{header_start, untouched};
@@ -72,7 +71,8 @@ impl Nic {
         }
         let start = header_start(head);
         let header = self.machine.bus().packet().get(start..start + header_length);
-        let header = Bytes::copy_from_slice(header.unwrap_or_default());
+        let mut header = Vec::from(header.unwrap_or_default());
+        insert_jumbo(&mut header, entry.half(completion::L3), entry.word(completion::JUMBO));
 
         let mut segments = Vec::with_capacity(count as usize);
         let mut buffer = head;
@@ -91,7 +91,7 @@ impl Nic {
         }
         let (first, meta) = first.unwrap_or_default();
         Ok(Delivered {
-            header,
+            header: header.into(),
             segments,
             gso_size: entry.half(completion::GSO_SIZE),
             segs: count,

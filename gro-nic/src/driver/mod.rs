@@ -191,6 +191,8 @@ impl Nic {
             (register::GRO_IPV4_MAX_SIZE, config.engine.gro_ipv4_max_size),
             (register::FLUSH_TIMEOUT, config.engine.flush_timeout),
             (register::UDP_FORWARDING, config.engine.udp as u32),
+            (register::HZ, config.engine.hz),
+            (register::VLAN_IN_BAND, config.engine.vlan as u32),
         ];
         for (offset, value) in registers {
             machine.bus_mut().set_register(offset, value);

@@ -225,6 +225,7 @@ fn config_reaches_the_engine() {
         gro_ipv4_max_size: 2_000,
         flush_timeout: 20_000,
         udp: UdpMode::Forwarding,
+        ..Config::DEFAULT
     };
     storm(NicConfig { engine, ..NicConfig::default() }, 10_000, 7, false);
     storm(NicConfig { engine: Config::TC, ..NicConfig::default() }, 10_000, 8, false);

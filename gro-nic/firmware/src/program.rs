@@ -2,23 +2,20 @@
 //!
 //! It has no clock, no heap, no interrupt and no CSR access; when there is nothing to do it waits with `wfi` and then
 //! looks again, so a core whose `wfi` does nothing runs it as well. Payload is never touched.
-#![no_std]
-#![no_main]
 
 #[path = "../../src/abi.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the host's half of the contract is not used here")]
 mod abi;
 mod rings;
 
+use crate::Rules;
 use abi::{event, register, status};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::panic::PanicInfo;
-use gro_core::{BUCKETS, Bucket, Config, Event, Linux618, Profile, State, UdpMode, stats::Counters};
+use gro_core::{BUCKETS, Bucket, Config, Event, Profile, State, UdpMode, VlanMode, stats::Counters};
 use rings::{Descriptor, Rings, read_register, wait, write_register};
 
-// One image a profile; the engine is compiled for this one.
-type Rules = Linux618;
 
 // What the image builder copies into the image header, found in the ELF file by name.
 #[unsafe(no_mangle)]
@@ -60,6 +57,11 @@ extern "C" fn run() -> ! {
         udp: match read_register(register::UDP_FORWARDING) {
             0 => UdpMode::Off,
             _ => UdpMode::Forwarding,
+        },
+        hz: read_register(register::HZ),
+        vlan: match read_register(register::VLAN_IN_BAND) {
+            0 => VlanMode::Stripped,
+            _ => VlanMode::InBand,
         },
     };
     device.rings.start();

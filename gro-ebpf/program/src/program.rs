@@ -3,8 +3,6 @@
 //! Redirect mode (`SETTINGS.capture` is set): every delivery is a synchronous clone-redirect to that interface, in the order
 //! of the engine's calls. The end of a poll, a tick and a flush are marker frames, which cannot overtake and which
 //! carry what they release. Without a capture interface every packet passes untouched.
-#![no_std]
-#![no_main]
 
 #[path = "../../src/abi.rs"]
 pub mod abi;
@@ -12,18 +10,19 @@ mod maps;
 mod tc;
 
 use abi::{FRAME_MAX, Faults, Record, Settings, marker};
+use crate::Rules;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
-use gro_core::{Event, Input, Linux618, Meta, Profile as _, State, Window};
+use gro_core::{Event, Input, Meta, Profile as _, State, Window};
 use maps::Table;
 use tc::Tc;
 
 /// A section, and so a frozen map, of its own: the hash can be read from the object file and from the loaded program.
 #[unsafe(link_section = ".rodata.program_hash")]
 #[unsafe(no_mangle)]
-static PROGRAM_HASH: [u8; 32] = Linux618::PROGRAM_HASH;
+static PROGRAM_HASH: [u8; 32] = Rules::PROGRAM_HASH;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -77,7 +76,7 @@ fn frame(
     let input = Input { window: Window::new(window, len), meta, now: settings.now, config: &settings.config };
     let mut tc =
         Tc { skb, capture: settings.capture, frame: Some((backup, len, meta)), number: state.frames, faults };
-    gro_core::receive::<Linux618, _, _>(state, &mut Table, &mut tc, (), &input);
+    gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
     Some(())
 }
 
@@ -87,7 +86,7 @@ fn event(skb: *mut __sk_buff, mark: u32) -> Option<()> {
     let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
     let number = mark & !marker::MASK;
     let event = event_of(number)?;
-    gro_core::begin(state, event, &settings.config);
+    gro_core::begin::<Rules>(state, event, &settings.config);
     let mut run = Run { skb, number };
     // SAFETY: `step` has the signature of a `bpf_loop` callback, and `run` outlives the call.
     unsafe { bpf_loop(gro_core::EVENT_STEPS, step as *mut c_void, (&raw mut run).cast(), 0) };
@@ -120,7 +119,7 @@ extern "C" fn step(_index: u64, run: *mut Run) -> i64 {
     };
     let Some(event) = event_of(number) else { return 1 };
     let mut tc = Tc { skb, capture: settings.capture, frame: None, number: 0, faults };
-    i64::from(!gro_core::step::<Linux618, _, _>(state, &mut Table, &mut tc, event, settings.now))
+    i64::from(!gro_core::step::<Rules, _, _>(state, &mut Table, &mut tc, event, settings.now))
 }
 
 #[panic_handler]

@@ -1,0 +1,8 @@
+//! The NIC's program with the rules of profile `linux-6.12`.
+#![no_std]
+#![no_main]
+
+#[path = "../program.rs"]
+mod program;
+
+type Rules = gro_core::Linux612;
