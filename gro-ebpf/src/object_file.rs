@@ -32,6 +32,7 @@ struct Aligned<T: ?Sized>(T);
 static TC: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro.o"));
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
+static FORWARD: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/forward.o"));
 
 impl Object<'static> {
     /// The committed tc program of profile `linux-6.18`.
@@ -47,6 +48,11 @@ impl Object<'static> {
     /// The committed observer of the harness.
     pub fn observer() -> Self {
         Self { bytes: &OBSERVE.0 }
+    }
+
+    /// The committed forwarder of the harness.
+    pub fn forwarder() -> Self {
+        Self { bytes: &FORWARD.0 }
     }
 }
 

@@ -39,7 +39,7 @@ struct Image {
 const MANIFEST: &str = "images.json";
 const NIC_IMAGE: &str = "gro-nic/image/gro-linux-6.18.nicimg";
 /// Programs of the BPF workspace, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 4] = ["gro", "inject", "observe", "loss"];
+const BPF_PROGRAMS: [&str; 5] = ["gro", "inject", "observe", "loss", "forward"];
 /// What a device build reads.
 const INPUTS: [&str; 6] = [
     "Cargo.toml",
