@@ -9,6 +9,7 @@ pub mod explain;
 pub mod fuzz;
 mod outcome;
 pub mod report;
+pub mod round_trip;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod segment;
