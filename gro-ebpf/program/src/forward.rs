@@ -5,7 +5,6 @@
 
 use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::helpers::generated::bpf_redirect;
-use aya_ebpf::{macros::classifier, programs::TcContext};
 
 /// Index of the interface to send out of, set by the loader; not 0.
 #[unsafe(no_mangle)]
@@ -16,8 +15,12 @@ static OUTPUT: u32 = 0;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Forwards a packet.
-#[classifier]
-fn forward(_packet: TcContext) -> i32 {
+///
+/// Not with aya's macro: it names `__sk_buff`, and the two types that one points to (`bpf_sock`, `bpf_flow_keys`) were put into
+/// this object's BTF in another order by a build in another folder. The object would not be reproducible.
+#[unsafe(link_section = "classifier")]
+#[unsafe(no_mangle)]
+extern "C" fn forward(_packet: *mut u8) -> i32 {
     // SAFETY: the loader writes the global before the program is loaded, so the compiler must not assume its initial value;
     // it never changes afterwards.
     let output = unsafe { core::ptr::read_volatile(&OUTPUT) };
