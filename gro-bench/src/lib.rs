@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod kernel;
 mod outcome;
 pub mod report;
+pub mod round_trip;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod schedule;

@@ -113,17 +113,17 @@ const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
 
-/// Where the headers of a merged packet lie, in bytes from the start of the frame.
-struct Layout {
-    ip: usize,
-    ipv6: bool,
-    udp: bool,
-    l4: usize,
+/// Where the headers of a packet lie, in bytes from the start of the frame.
+pub(crate) struct Layout {
+    pub(crate) ip: usize,
+    pub(crate) ipv6: bool,
+    pub(crate) udp: bool,
+    pub(crate) l4: usize,
     payload: usize,
 }
 
 impl Layout {
-    fn of(frame: &[u8], segs: u32) -> Result<Self, SegmentError> {
+    pub(crate) fn of(frame: &[u8], segs: u32) -> Result<Self, SegmentError> {
         let (ethertype, ip) = behind_tags(frame);
         let packet = frame.get(ip..).ok_or(SegmentError::Header("Ethernet"))?;
         let (ipv6, protocol, l4) = match EtherType(ethertype) {

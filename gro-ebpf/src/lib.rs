@@ -4,10 +4,13 @@
 //! - [`Program`]: the object loaded into the running kernel (Linux only).
 //! - [`Injector`]: the harness's way to feed frames to an interface as one NAPI poll (Linux only).
 //! - [`Observer`]: what the kernel's own GRO makes of them (Linux only).
+//! - [`Forwarder`]: leads packets from one interface to another, through the kernel's own GSO (Linux only).
 
 pub mod abi;
 mod object_file;
 
+#[cfg(target_os = "linux")]
+mod forwarder;
 #[cfg(target_os = "linux")]
 mod injector;
 #[cfg(target_os = "linux")]
@@ -19,6 +22,8 @@ mod program;
 
 pub use object_file::{Object, ObjectError};
 
+#[cfg(target_os = "linux")]
+pub use forwarder::Forwarder;
 #[cfg(target_os = "linux")]
 pub use injector::{Frame, Injector};
 #[cfg(target_os = "linux")]

@@ -35,6 +35,7 @@ static LINUX_6_18: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux
 static LINUX_7: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-7.x.o"));
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
+static FORWARD: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/forward.o"));
 
 impl Object<'static> {
     /// The committed tc program of a profile.
@@ -55,6 +56,11 @@ impl Object<'static> {
     /// The committed observer of the harness.
     pub fn observer() -> Self {
         Self { bytes: &OBSERVE.0 }
+    }
+
+    /// The committed forwarder of the harness.
+    pub fn forwarder() -> Self {
+        Self { bytes: &FORWARD.0 }
     }
 }
 

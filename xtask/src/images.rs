@@ -39,7 +39,7 @@ struct Image {
 
 const MANIFEST: &str = "images.json";
 /// Programs of the BPF workspace beside the tc program, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 3] = ["inject", "observe", "loss"];
+const BPF_PROGRAMS: [&str; 4] = ["inject", "observe", "loss", "forward"];
 /// What a device build reads.
 const INPUTS: [&str; 6] = [
     "Cargo.toml",

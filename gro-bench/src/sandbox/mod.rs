@@ -10,8 +10,10 @@
 mod capture;
 mod ethtool;
 mod netlink;
+mod tap;
 
 pub use capture::{Capture, Captured};
+pub use tap::{TAP, Tap};
 
 use gro_core::{Config, UdpMode};
 use std::fs;
@@ -126,6 +128,16 @@ impl Sandbox {
                 netlink.set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)
             })
             .map_err(step("setting gro_max_size"))
+    }
+
+    /// Leaves segmentation and checksums of what goes out at [`DELIVER`] to the kernel, as for a device that has neither
+    /// offload.
+    pub fn switch_segmentation_off(&self) -> Result<(), SandboxError> {
+        ethtool::set(DELIVER, ethtool::Offload::Tso, false).map_err(step("switching TSO off"))?;
+        for feature in ["tx-udp-segmentation", "tx-checksum-ip-generic"] {
+            ethtool::set_feature(DELIVER, feature, false).map_err(step("switching an offload off"))?;
+        }
+        Ok(())
     }
 }
 

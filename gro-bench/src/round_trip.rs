@@ -1,0 +1,151 @@
+//! The way back through the running kernel: a merged packet that is forwarded to a device without segmentation offload is
+//! cut by the kernel's own GSO, and what comes out must be the frames that went in, byte for byte.
+//!
+//! [`crate::segment`] is this project's reading of GSO's rules; here the kernel is asked itself, with packets in the form that a
+//! TAP or virtio device takes. [`expected`] says beforehand what must come: the original frames, but for the few fields that
+//! a merged packet has no room for. Those are the [`Exception`]s.
+
+use crate::segment::{Layout, SegmentError};
+use etherparse::checksum::Sum16BitWords;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[cfg(target_os = "linux")]
+mod through_kernel;
+
+#[cfg(target_os = "linux")]
+pub use through_kernel::{round_trip, round_trip_changed, round_trip_file};
+
+/// What became of the merged packets of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RoundTrip {
+    /// Merged packets. Each is counted again in one of `identical`, `exceptions` and `different`.
+    pub packets: usize,
+    /// Frames in them.
+    pub frames: usize,
+    /// Packets that came back as exactly the original frames.
+    pub identical: usize,
+    /// Packets that came back with other bytes, exactly those that [`expected`] said, by the first reason.
+    pub exceptions: BTreeMap<Exception, usize>,
+    /// Packets that came back as anything else.
+    pub different: usize,
+    /// The first of those, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
+}
+
+impl RoundTrip {
+    /// Whether every packet came back as it had to.
+    pub fn holds(&self) -> bool {
+        self.different == 0 && self.packets == self.identical + self.exceptions.values().sum::<usize>()
+    }
+}
+
+/// Why frames that were merged cannot come back as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exception {
+    /// Every frame had the same IPv4 identification. GRO says so with `SKB_GSO_TCP_FIXEDID`, for which `struct virtio_net_hdr`
+    /// has no word, and for UDP there is no such type; GSO then counts up (`inet_gso_segment`, net/ipv4/af_inet.c), with and
+    /// without DF.
+    FixedIdentification,
+    /// Urgent pointers differ. Without URG they mean nothing, GRO does not compare them (`tcp_gro_receive`,
+    /// net/ipv4/tcp_offload.c), and a merged packet has only the first one.
+    UrgentPointer,
+    /// A TCP or IPv4 checksum was 0xFFFF. Ones' complement has two zeros; the kernel writes the other one, 0x0000
+    /// (`csum_fold`, include/asm-generic/checksum.h).
+    NegativeZero,
+}
+
+impl Exception {
+    /// The reason in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::FixedIdentification => "one IPv4 identification for all, which virtio_net_hdr cannot say",
+            Self::UrgentPointer => "urgent pointers that differ without URG, of which a packet has one",
+            Self::NegativeZero => "a checksum 0xFFFF, which the kernel writes as 0x0000",
+        }
+    }
+}
+
+/// What the kernel makes of a packet that was merged from `frames`, and why that is not `frames`, if it is not.
+///
+/// # Errors
+/// [`SegmentError`] when a frame is none that GRO merges.
+pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>), SegmentError> {
+    let mut exceptions = BTreeSet::new();
+    let Some(first) = frames.first() else { return Ok((Vec::new(), exceptions)) };
+    // GRO merges only what has equal headers, so one layout is that of all.
+    let layout = Layout::of(first, frames.len() as u32)?;
+    let header = Header::of(&layout);
+    if frames.iter().any(|frame| frame.len() < header.end) {
+        return Err(SegmentError::Header("TCP or UDP"));
+    }
+    let mut came: Vec<Vec<u8>> = frames.iter().map(|frame| frame.to_vec()).collect();
+    for (number, frame) in came.iter_mut().enumerate() {
+        for at in [header.ip_check, header.tcp_check].into_iter().flatten() {
+            if word(frame, at) == 0xffff {
+                put(frame, at, 0);
+                exceptions.insert(Exception::NegativeZero);
+            }
+        }
+        if let Some(check) = header.ip_check {
+            // The counter wraps.
+            let id = word(first, layout.ip + 4).wrapping_add(number as u16);
+            if replace(frame, check, layout.ip + 4, id) {
+                exceptions.insert(Exception::FixedIdentification);
+            }
+        }
+        if let Some(check) = header.tcp_check
+            && replace(frame, check, layout.l4 + 18, word(first, layout.l4 + 18))
+        {
+            exceptions.insert(Exception::UrgentPointer);
+        }
+    }
+    Ok((came, exceptions))
+}
+
+/// Offsets of what may change.
+struct Header {
+    ip_check: Option<usize>,
+    /// In UDP, 0xFFFF is the zero that is written, also by the kernel, and 0x0000 never merges.
+    tcp_check: Option<usize>,
+    /// Behind the fixed part of the last header.
+    end: usize,
+}
+
+impl Header {
+    fn of(layout: &Layout) -> Self {
+        Self {
+            ip_check: (!layout.ipv6).then_some(layout.ip + 10),
+            tcp_check: (!layout.udp).then_some(layout.l4 + 16),
+            end: layout.l4 + if layout.udp { 8 } else { 20 },
+        }
+    }
+}
+
+/// Writes a word and brings the checksum up to date (RFC 1624, equation 3). False when it was that word already.
+fn replace(frame: &mut [u8], check: usize, at: usize, value: u16) -> bool {
+    let old = word(frame, at);
+    if old == value {
+        return false;
+    }
+    let sum = Sum16BitWords::new()
+        .add_2bytes((!word(frame, check)).to_be_bytes())
+        .add_2bytes((!old).to_be_bytes())
+        .add_2bytes(value.to_be_bytes());
+    put(frame, check, sum.ones_complement().to_be());
+    put(frame, at, value);
+    true
+}
+
+fn word(frame: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([frame[at], frame[at + 1]])
+}
+
+fn put(frame: &mut [u8], at: usize, value: u16) {
+    frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests;
