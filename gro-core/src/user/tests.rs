@@ -6,6 +6,8 @@ use crate::{Bypass, Linux7, Linux612, Linux618, UdpMode};
 use alloc::string::String;
 use alloc::vec;
 
+mod config;
+
 /// A TCP segment; the default is the `n`th of a flow of 1000-byte segments.
 #[derive(Clone)]
 struct Seg {
