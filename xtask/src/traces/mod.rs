@@ -1,7 +1,7 @@
 //! `cargo xtask traces`: records and builds the traces that ship with the project.
 //!
-//! `tcp4-bulk` and `tcp6-bulk` come from the kernel's own TCP between two network namespaces ([`record`]); every
-//! recording differs from the last. `tcp-mixed` is built ([`mixed`]) and depends on the seed alone.
+//! The `captures` come from the kernel's own TCP and UDP between two network namespaces; every recording differs from the
+//! last. The others are built ([`mixed`]) and depend on the seed alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,12 @@ use anyhow::{Result, ensure};
 use gro_bench::fuzz::{Random, batch};
 use gro_bench::trace::{Entry, HashRule, PollRule};
 
+#[cfg(target_os = "linux")]
+mod captures;
+#[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
+mod datagrams;
 #[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
@@ -27,7 +33,7 @@ use mixed::{Built, Mixed};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Make only these traces.
-    #[arg(value_parser = [TCP4, TCP6, MIXED, RANDOM, LONG_CHAIN])]
+    #[arg(value_parser = names())]
     names: Vec<String>,
     /// The folder of traces.
     #[arg(long, default_value = "traces")]
@@ -40,8 +46,11 @@ pub(crate) struct Args {
     loss_object: PathBuf,
 }
 
-const TCP4: &str = "tcp4-bulk";
-const TCP6: &str = "tcp6-bulk";
+/// The names of all traces.
+fn names() -> Vec<&'static str> {
+    [&captures::NAMES[..], &[MIXED, RANDOM, LONG_CHAIN]].concat()
+}
+
 const MIXED: &str = "tcp-mixed";
 const RANDOM: &str = "random-udp";
 const LONG_CHAIN: &str = "tcp6-long-chain";
@@ -52,8 +61,7 @@ const DIVERGENCES: &str = "divergences";
 /// The most that the folder may take: it is part of every clone.
 const FOLDER_MAX: u64 = 8 << 20;
 
-/// Frames that a recorded and a built trace must have.
-const RECORDED_MIN: usize = 20_000;
+/// Frames that a built trace must have.
 const BUILT_MIN: usize = 5_000;
 
 /// Makes the traces that `args` asks for and writes them with their manifest. Recording needs root.
@@ -63,10 +71,8 @@ const BUILT_MIN: usize = 5_000;
 pub(crate) fn run(args: &Args) -> Result<()> {
     let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
     let mut entries = Vec::new();
-    for (name, v6) in [(TCP4, false), (TCP6, true)] {
-        if wanted(name) {
-            entries.push(bulk(args, name, v6)?);
-        }
+    for name in captures::NAMES.into_iter().filter(|name| wanted(name)) {
+        entries.push(captures::make(args, name)?);
     }
     if wanted(MIXED) {
         let built = mixed::build(args.seed)?;
@@ -122,49 +128,17 @@ fn store(folder: &Path, name: &str, shows: &str, built: Mixed) -> Result<Entry> 
     Ok(entry)
 }
 
-/// Records and stores a bulk trace.
-#[cfg(target_os = "linux")]
-fn bulk(args: &Args, name: &str, v6: bool) -> Result<Entry> {
-    interrupt::watch();
-    let recording = record::record(v6, args.seed, &args.loss_object, &interrupt::STOP)?;
-    let frames: Vec<Built> = recording
-        .frames
-        .into_iter()
-        .map(|(time_ns, bytes)| Built { time_ns, bytes, comment: None })
-        .collect();
-    let counts = pack::count(&frames)?;
-    println!(
-        "{name}: {} frames, {} flows, {} with data, {} retransmitted, {} dropped, {} held back, {} arrive behind",
-        counts.frames,
-        counts.flows,
-        counts.data,
-        recording.retransmitted,
-        recording.dropped,
-        recording.delayed,
-        counts.behind
-    );
-    ensure!(counts.frames >= RECORDED_MIN, "{name} has fewer than {RECORDED_MIN} frames");
-    ensure!(counts.flows >= 4, "{name} has {} flows", counts.flows);
-    let lively =
-        recording.retransmitted > 0 && recording.dropped > 0 && recording.delayed > 0 && counts.behind > 0;
-    ensure!(lively, "{name} shows no loss, retransmission or reordering");
-    let shows = format!(
-        "kernel TCP over IPv{}, {} connections at once in both directions, with loss, retransmission and reordering, as one \
-         of the hosts receives it",
-        if v6 { 6 } else { 4 },
-        counts.flows
-    );
-    let comment = "what one of two hosts receives over a lossy, reordering wire: data of its peers' connections and \
-                   acknowledgements of its own; senders without checksum, TSO and GSO offload, receivers without GRO";
-    let mut entry = entry(&format!("{name}.pcapng.zst"), &shows, HashRule::Toeplitz);
-    let stored = pack::write(&args.out, &frames, comment, &mut entry)?;
-    println!("{name}: {stored} bytes stored");
-    Ok(entry)
-}
-
 #[cfg(not(target_os = "linux"))]
-fn bulk(_: &Args, name: &str, _: bool) -> Result<Entry> {
-    anyhow::bail!("{name} is recorded from Linux's TCP: record on Linux, or name the traces to build")
+mod captures {
+    /// As on Linux, in the same order.
+    pub(super) const NAMES: [&str; 5] =
+        ["tcp4-bulk", "tcp6-bulk", "tcp-many-flows", "tcp-sack-loss", "udp4-bulk"];
+
+    pub(super) fn make(_: &super::Args, name: &str) -> anyhow::Result<gro_bench::trace::Entry> {
+        anyhow::bail!(
+            "{name} is recorded from Linux's own TCP and UDP: record on Linux, or name the traces to build"
+        )
+    }
 }
 
 fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
@@ -179,27 +153,5 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
         frames: 0,
         expect: BTreeMap::new(),
         cases: Vec::new(),
-    }
-}
-
-/// ^C ends a recording through its error path, so that its namespaces are deleted.
-#[cfg(target_os = "linux")]
-mod interrupt {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    /// Set by SIGINT, SIGTERM and SIGHUP once [`watch`] was called.
-    pub(super) static STOP: AtomicBool = AtomicBool::new(false);
-
-    /// Catches the signals that end a program politely.
-    pub(super) fn watch() {
-        let handler = stop as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
-            unsafe { libc::signal(signal, handler) };
-        }
-    }
-
-    extern "C" fn stop(_: libc::c_int) {
-        STOP.store(true, Ordering::Relaxed);
     }
 }
