@@ -27,7 +27,7 @@ pub(super) fn make(args: &Args, name: &str) -> Result<Entry> {
     let mut recording = record(&capture.plan, args.seed, &args.loss_object, &interrupt::STOP)?;
     let frames: Vec<Built> = std::mem::take(&mut recording.frames)
         .into_iter()
-        .map(|(time_ns, bytes)| Built { time_ns, bytes, comment: None })
+        .map(|(time_ns, bytes)| Built { time_ns, bytes, hash: None, comment: None })
         .collect();
     let counts = if capture.plan.protocol == UDP { pack::count_udp(&frames) } else { pack::count(&frames) }?;
     let Recording { retransmitted, dropped, delayed, .. } = recording;

@@ -48,10 +48,11 @@ pub(crate) struct Args {
 
 /// The names of all traces.
 fn names() -> Vec<&'static str> {
-    [&captures::NAMES[..], &[MIXED, RANDOM, LONG_CHAIN]].concat()
+    [&captures::NAMES[..], &[MIXED, UDP, RANDOM, LONG_CHAIN]].concat()
 }
 
 const MIXED: &str = "tcp-mixed";
+const UDP: &str = "udp-mixed";
 const RANDOM: &str = "random-udp";
 const LONG_CHAIN: &str = "tcp6-long-chain";
 
@@ -78,11 +79,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let built = mixed::build(args.seed)?;
         ensure!(built.frames.len() >= BUILT_MIN, "{MIXED} has only {} frames", built.frames.len());
         let shows = "every rule of TCP coalescing as a named case, built frame by frame";
-        entries.push(store(&args.out, MIXED, shows, built)?);
+        entries.push(store(&args.out, MIXED, shows, HashRule::Captured, built)?);
+    }
+    if wanted(UDP) {
+        let shows = "every rule of UDP coalescing as a named case, built frame by frame";
+        let mut entry = store(&args.out, UDP, shows, HashRule::Captured, mixed::build_udp(args.seed)?)?;
+        entry.udp_forwarding = true;
+        entries.push(entry);
     }
     if wanted(RANDOM) {
         let shows = "the fuzzer's batches, TCP and UDP with every field mutated now and then, UDP coalesced";
-        let mut entry = store(&args.out, RANDOM, shows, random(args.seed))?;
+        let mut entry = store(&args.out, RANDOM, shows, HashRule::Zero, random(args.seed))?;
         entry.udp_forwarding = true;
         entries.push(entry);
     }
@@ -91,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let folder = args.out.join(DIVERGENCES);
         let shows =
             "headers beyond the engine's window of 256 bytes: the kernel merges, the engine lets pass";
-        let entry = store(&folder, LONG_CHAIN, shows, built)?;
+        let entry = store(&folder, LONG_CHAIN, shows, HashRule::Zero, built)?;
         pack::update_manifest(&folder, vec![entry])?;
     }
     pack::update_manifest(&args.out, entries)?;
@@ -113,15 +120,15 @@ fn random(seed: u64) -> Mixed {
             if let Some(vlan) = frame.vlan {
                 bytes.splice(12..12, [vlan.tpid.to_be_bytes(), vlan.tci.to_be_bytes()].concat());
             }
-            frames.push(Built { time_ns: number * APART_NS + at, bytes, comment: None });
+            frames.push(Built { time_ns: number * APART_NS + at, bytes, hash: None, comment: None });
         }
     }
     Mixed { frames, cases: Vec::new() }
 }
 
-/// Stores a built trace; flows share bucket 0, as on a device that sets no hash.
-fn store(folder: &Path, name: &str, shows: &str, built: Mixed) -> Result<Entry> {
-    let mut entry = entry(&format!("{name}.pcapng.zst"), shows, HashRule::Zero);
+/// Stores a built trace. Frames without a hash share bucket 0, as on a device that sets none.
+fn store(folder: &Path, name: &str, shows: &str, hash: HashRule, built: Mixed) -> Result<Entry> {
+    let mut entry = entry(&format!("{name}.pcapng.zst"), shows, hash);
     let stored = pack::write(folder, &built.frames, shows, &mut entry)?;
     println!("{name}: {} frames, {} cases, {stored} bytes stored", built.frames.len(), built.cases.len());
     entry.cases = built.cases;

@@ -147,7 +147,7 @@ fn is_same_sum(one: u16, two: u16) -> bool {
 pub(super) fn write(folder: &Path, frames: &[Built], comment: &str, entry: &mut Entry) -> Result<usize> {
     let mut writer = PcapngWriter::new(Vec::new(), comment)?;
     for frame in frames {
-        writer.write(frame.time_ns, &frame.bytes, frame.comment.as_deref())?;
+        writer.write_hashed(frame.time_ns, &frame.bytes, frame.hash, frame.comment.as_deref())?;
     }
     let stored = compress(&writer.finish()?);
     entry.sha256 = sha256_hex(&stored);
@@ -207,7 +207,7 @@ mod tests {
             .tcp(1, 2, sequence, 500)
             .write(&mut bytes, &vec![7; payload])
             .unwrap();
-        Built { time_ns: 0, bytes, comment: None }
+        Built { time_ns: 0, bytes, hash: None, comment: None }
     }
 
     #[test]
