@@ -26,6 +26,7 @@ mod namespace;
 mod pack;
 #[cfg(target_os = "linux")]
 mod record;
+pub(crate) mod regressions;
 
 use mixed::{Built, Mixed};
 
@@ -160,5 +161,32 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
         frames: 0,
         expect: BTreeMap::new(),
         cases: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gro_bench::trace::{FILE_NAME, Manifest};
+
+    /// Seed 1 is the one of the shipped traces. (`random-udp` follows the fuzzer, which grows.)
+    #[test]
+    fn the_shipped_built_traces_are_those_of_their_source_byte_for_byte() {
+        let folder = std::env::temp_dir().join(format!("gro-built-{}", std::process::id()));
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
+        let names = [MIXED, UDP, LONG_CHAIN].map(str::to_owned);
+        let args = Args { names: names.to_vec(), out: folder.clone(), seed: 1, loss_object: PathBuf::new() };
+        run(&args).unwrap();
+        for (built, shipped) in [(&folder, &shipped), (&folder.join(DIVERGENCES), &shipped.join(DIVERGENCES))]
+        {
+            let read = |folder: &Path| Manifest::read(&folder.join(FILE_NAME)).unwrap().unwrap();
+            let shipped = read(shipped);
+            for built in read(built).traces {
+                let entry = shipped.entry(&built.file).unwrap();
+                assert_eq!(built.sha256, entry.sha256, "{}: cargo xtask traces was not run", built.file);
+                assert_eq!(built.cases, entry.cases, "{}", built.file);
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
