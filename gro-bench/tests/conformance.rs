@@ -7,6 +7,7 @@ use every_backend::{DEFAULT, TC, entry, on_every_backend, shipped};
 use gro_bench::trace::{Case, Trace, payload};
 use gro_bench::{EngineConfig, Outcome, Record};
 use gro_core::{Config, UdpMode};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The manifest has what leaves under the default config. These cases are about its size limit of 65,536 bytes, so under a
@@ -35,6 +36,20 @@ fn every_case_of_udp_delivers_what_the_manifest_says_under_default() {
 #[test]
 fn every_case_of_udp_below_the_limit_delivers_what_the_manifest_says_under_tc() {
     check(UDP, &TC, |case| !case.name.starts_with(ABOUT_SIZE));
+}
+
+/// `docs/conformance.md` says which case shows which rule.
+#[test]
+fn the_page_of_rules_names_the_cases_that_there_are() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let quoted = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let named: BTreeSet<&str> = quoted.collect();
+    let entries = [entry(TCP.0), entry(UDP.0)];
+    let cases = entries.iter().flat_map(|entry| &entry.cases);
+    let there: BTreeSet<&str> = cases.filter_map(|case| case.name.split('.').next()).collect();
+    assert_eq!(named, there);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) struct Frame {
     pub(super) hash: Option<u32>,
 }
 
-/// All cases. With more than one flow every length is a first segment's or as long as it, so that it also fits UDP.
+/// All cases.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = cases_without_order();
     let in_one_flow = |name, frames: &[(usize, u32)], delivered: &[u32]| Case {
@@ -75,12 +75,14 @@ fn rounds(name: &'static str, flows: u16, hash: fn(u16) -> u32, merges: bool) ->
     Case { name, frames: (0..flows).chain(0..flows).map(frame).collect(), delivered }
 }
 
-/// Eight flows fill bucket 0, those in `again` merge, a ninth comes, and then a segment of every flow that is still held.
+/// Eight flows fill bucket 0, those in `again` merge, a ninth comes, then a segment of every flow that is still held, and at
+/// last one of the first flow, which is no longer held: it starts anew, and evicts in its turn.
 fn evicts(name: &'static str, again: &[u16]) -> Case {
     let frame = |flow: u16| Frame { flow, length: 100 + usize::from(flow), hash: None };
     let length = |flow: u16| u32::from(flow) + 100;
-    let order = (0..8).chain(again.iter().copied()).chain([8]).chain(1..9);
-    let first = length(0) * (1 + again.iter().filter(|&&flow| flow == 0).count() as u32);
-    let delivered = [first].into_iter().chain((1..9).map(|flow| 2 * length(flow))).collect();
+    let order = (0..8).chain(again.iter().copied()).chain([8]).chain(1..9).chain([0]);
+    let evicted = length(0) * (1 + again.iter().filter(|&&flow| flow == 0).count() as u32);
+    let held = (1..9).map(|flow| 2 * length(flow));
+    let delivered = [evicted].into_iter().chain(held).chain([length(0)]).collect();
     Case { name, frames: order.map(frame).collect(), delivered }
 }
