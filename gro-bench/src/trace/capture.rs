@@ -6,15 +6,15 @@
 use std::io::{Cursor, Read};
 
 use bytes::Bytes;
+use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution};
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgParseError, PcapNgParser};
-use pcap_file::{DataLink, Endianness};
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::TraceError;
+use super::pcapng::receive_hash;
 
 /// The most bytes of a capture after decompression: 1 GiB.
 pub const MAX_CAPTURE: usize = 1 << 30;
@@ -159,20 +159,6 @@ fn pcapng(file: &str, bytes: &Bytes) -> Result<Vec<Record>, TraceError> {
     }
     Ok(frames)
 }
-
-/// The hash of an `epb_hash` option, if it is one of a NIC.
-fn receive_hash(option: &EnhancedPacketOption<'_>, order: Endianness) -> Option<u32> {
-    let EnhancedPacketOption::Hash(value) = option else { return None };
-    let [TOEPLITZ, a, b, c, d] = **value else { return None };
-    Some(match order {
-        Endianness::Big => u32::from_be_bytes([a, b, c, d]),
-        Endianness::Little => u32::from_le_bytes([a, b, c, d]),
-    })
-}
-
-/// The algorithm octet of `epb_hash` (draft-ietf-opsawg-pcapng, section 4.3) that stands for what a NIC computes. Four bytes
-/// follow, in the order of the section: the draft does not say, and DPDK writes them so.
-pub(super) const TOEPLITZ: u8 = 5;
 
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;

@@ -1,4 +1,4 @@
-//! Writing pcapng with nanosecond times.
+//! Writing pcapng with nanosecond times and receive hashes.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -12,7 +12,6 @@ use pcap_file::pcapng::blocks::opt_common::CommonOption;
 use pcap_file::pcapng::{Block, PcapNgWriteError};
 use pcap_file::{DataLink, Endianness};
 
-use super::capture::TOEPLITZ;
 use super::{Frame, MAX_FRAME};
 
 /// Writes a capture of one Ethernet interface. The bytes depend on the input alone, not on the machine.
@@ -101,6 +100,20 @@ impl<W: Write> PcapngWriter<W> {
     }
 }
 
+/// The hash of an `epb_hash` option, if it is one of a NIC.
+pub(super) fn receive_hash(option: &EnhancedPacketOption<'_>, order: Endianness) -> Option<u32> {
+    let EnhancedPacketOption::Hash(value) = option else { return None };
+    let [TOEPLITZ, a, b, c, d] = **value else { return None };
+    Some(match order {
+        Endianness::Big => u32::from_be_bytes([a, b, c, d]),
+        Endianness::Little => u32::from_le_bytes([a, b, c, d]),
+    })
+}
+
+/// The algorithm octet of `epb_hash` (draft-ietf-opsawg-pcapng, section 4.3) that stands for what a NIC computes. Four bytes
+/// follow, in the order of the section: the draft does not say, and DPDK writes them so.
+const TOEPLITZ: u8 = 5;
+
 fn into_io(error: PcapNgWriteError) -> io::Error {
     match error {
         PcapNgWriteError::Io(error) => error,
@@ -127,6 +140,17 @@ mod tests {
         assert_eq!(packet[..4], 6_u32.to_le_bytes());
         assert_eq!(packet[12..16], ((time >> 32) as u32).to_le_bytes());
         assert_eq!(packet[16..20], (time as u32).to_le_bytes());
+    }
+
+    #[test]
+    fn only_a_whole_receive_hash_is_one_in_the_order_of_the_section() {
+        let hash =
+            |value: &[u8], order| receive_hash(&EnhancedPacketOption::Hash(value.to_vec().into()), order);
+        assert_eq!(hash(&[5, 1, 2, 3, 4], Endianness::Little), Some(0x0403_0201));
+        assert_eq!(hash(&[5, 1, 2, 3, 4], Endianness::Big), Some(0x0102_0304));
+        assert_eq!(hash(&[2, 1, 2, 3, 4], Endianness::Big), None);
+        assert_eq!(hash(&[5, 1, 2, 3], Endianness::Big), None);
+        assert_eq!(hash(&[], Endianness::Big), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Only, Recipe, alone, kept_in_order, overtaken, recipe};
 use crate::traces::mixed::script::Script;
-use crate::traces::mixed::segment::{Layout, Segment, Transport, change_length};
+use crate::traces::mixed::segment::{Layout, Segment, Transport, change_length, change_word};
 use etherparse::IpNumber;
 
 pub(super) fn data() -> Vec<Recipe> {
@@ -83,22 +83,22 @@ pub(super) fn header() -> Vec<Recipe> {
             c.with(c.mss, |s| *s.ports()[1] ^= 0x4000);
             c.deliver(&[c.mss; 2]);
         }),
-        recipe("udp_csum_zero", Only::All, |c| overtaken(c, |s| s.damage(no_checksum))),
+        recipe("udp_csum_zero", Only::All, |c| overtaken(c, no_checksum)),
         recipe("udp_csum_zero_all", Only::All, |c| {
             for _ in 0..3 {
-                c.with(c.mss, |s| s.damage(no_checksum));
+                c.with(c.mss, no_checksum);
             }
             c.deliver(&[c.mss; 3]);
         }),
         recipe("udp_csum_zero_first", Only::All, |c| {
-            c.with(c.mss, |s| s.damage(no_checksum));
+            c.with(c.mss, no_checksum);
             c.full(2);
             c.deliver(&[c.mss, 2 * c.mss]);
         }),
-        recipe("udp_csum", Only::All, |c| overtaken(c, |s| s.damage(bad_checksum))),
+        recipe("udp_csum", Only::All, |c| overtaken(c, bad_checksum)),
         recipe("udp_csum_all", Only::All, |c| {
             for _ in 0..3 {
-                c.with(c.mss, |s| s.damage(bad_checksum));
+                c.with(c.mss, bad_checksum);
             }
             c.deliver(&[c.mss; 3]);
         }),
@@ -143,7 +143,7 @@ pub(super) fn lengths() -> Vec<Recipe> {
         }),
         recipe("udp_padded_bad_csum", Only::All, |c| {
             overtaken(c, |s| {
-                s.damage(bad_checksum);
+                bad_checksum(s);
                 s.damage(|frame, _| frame.resize(frame.len() + 6, 0));
             });
         }),
@@ -158,7 +158,7 @@ pub(super) fn lengths() -> Vec<Recipe> {
         }),
         recipe("len_ip_bad_csum", Only::All, |c| {
             kept_in_order(c, |s| {
-                s.damage(bad_checksum);
+                bad_checksum(s);
                 s.damage(|frame, at| change_length(frame, at, 4));
             });
         }),
@@ -209,10 +209,12 @@ pub(super) fn link() -> Vec<Recipe> {
             c.full(1);
             c.deliver(&[2 * c.mss, c.mss / 2]);
         }),
-        recipe("link_mac_differs", Only::V6, |c| {
+        recipe("link_mac_differs", Only::All, |c| {
             c.full(1);
             c.with(c.mss, |s| s.ethernet.source[5] = 7);
             c.with(c.mss, |s| s.ethernet.source[5] = 7);
+            c.forget_identification();
+            c.forget_identification();
             c.full(1);
             c.deliver(&[2 * c.mss, 2 * c.mss]);
         }),
@@ -221,9 +223,10 @@ pub(super) fn link() -> Vec<Recipe> {
             c.with(c.mss, |s| s.ethernet.destination[5] = 7);
             c.deliver(&[2 * c.mss, c.mss]);
         }),
-        recipe("link_vlan_some", Only::V6, |c| {
+        recipe("link_vlan_some", Only::All, |c| {
             c.full(1);
             c.with(c.mss, |s| s.vlan = Some(5));
+            c.forget_identification();
             c.full(1);
             c.deliver(&[2 * c.mss, c.mss]);
         }),
@@ -270,17 +273,17 @@ fn room(c: &Script) -> (usize, usize) {
     (room / LARGE, room % LARGE)
 }
 
-fn no_checksum(frame: &mut Vec<u8>, at: &Layout) {
-    frame[at.transport + 6..at.transport + 8].fill(0);
+fn no_checksum(s: &mut Segment) {
+    s.damage(|frame, at| frame[at.transport + 6..at.transport + 8].fill(0));
 }
 
-fn bad_checksum(frame: &mut Vec<u8>, at: &Layout) {
-    frame[at.transport + 6] ^= 0x40;
+fn bad_checksum(s: &mut Segment) {
+    s.damage(|frame, at| frame[at.transport + 6] ^= 0x40);
 }
 
 /// Changes the length field; the checksum fits it again, so that nothing else is wrong.
 fn length(frame: &mut [u8], at: &Layout, change: fn(u16) -> u16) {
     let field = at.transport + 4;
     let old = u16::from_be_bytes([frame[field], frame[field + 1]]);
-    crate::traces::mixed::segment::change_word(frame, at, 4, old ^ change(old));
+    change_word(frame, at, 4, old ^ change(old));
 }
