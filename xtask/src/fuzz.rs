@@ -51,6 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             println!("reasons seen: {}", Vec::from_iter(counts.reasons).join(" "));
             Ok(())
         }
+        // Only all batches of a run together show it.
+        Err(FuzzError::Differs { words, batch }) if batch.is_empty() => bail!("{words}"),
         Err(FuzzError::Differs { words, batch }) => {
             let path = keep(args.seed, &words, &batch, kernel.as_mut(), &mut ours)?;
             bail!("{words}\nkept in {}", path.display());
