@@ -52,6 +52,9 @@ pub enum Exception {
     /// Urgent pointers differ. Without URG they mean nothing, GRO does not compare them (`tcp_gro_receive`,
     /// net/ipv4/tcp_offload.c), and a merged packet has only the first one.
     UrgentPointer,
+    /// A packet over 65,535 bytes with IPv6 extension headers. GRO puts the jumbo header in front of them (`ipv6_gro_complete`), GSO
+    /// takes it out only where TCP follows (`ipv6_has_hopopt_jumbo`, include/net/ipv6.h), so every segment keeps it.
+    JumboHeader,
     /// A TCP or IPv4 checksum was 0xFFFF. Ones' complement has two zeros; the kernel writes the other one, 0x0000
     /// (`csum_fold`, include/asm-generic/checksum.h).
     NegativeZero,
@@ -63,6 +66,9 @@ impl Exception {
         match self {
             Self::FixedIdentification => "one IPv4 identification for all, which virtio_net_hdr cannot say",
             Self::UrgentPointer => "urgent pointers that differ without URG, of which a packet has one",
+            Self::JumboHeader => {
+                "extension headers in a packet over 65,535 bytes, whose jumbo header GSO leaves in"
+            }
             Self::NegativeZero => "a checksum 0xFFFF, which the kernel writes as 0x0000",
         }
     }
@@ -102,7 +108,30 @@ pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>),
             exceptions.insert(Exception::UrgentPointer);
         }
     }
+    if let Some(jumbo) = jumbo_left_in(&layout, frames) {
+        came.iter_mut().for_each(|frame| with_jumbo(frame, layout.ip, jumbo));
+        exceptions.insert(Exception::JumboHeader);
+    }
     Ok((came, exceptions))
+}
+
+/// The length in the jumbo header of the packet that `frames` become, if GSO leaves that header in.
+fn jumbo_left_in(layout: &Layout, frames: &[&[u8]]) -> Option<u32> {
+    let has_extensions = layout.ipv6 && layout.l4 > layout.ip + IPV6_HEADER;
+    let payload: usize = frames.iter().map(|frame| frame.len() - layout.payload).sum();
+    let length = layout.payload - layout.ip - IPV6_HEADER + payload;
+    (has_extensions && length > usize::from(u16::MAX)).then_some(length as u32 + 8)
+}
+
+const IPV6_HEADER: usize = 40;
+
+/// Puts a jumbo header in front of the extension headers (RFC 2675).
+fn with_jumbo(frame: &mut Vec<u8>, ip: usize, jumbo: u32) {
+    let [a, b, c, d] = jumbo.to_be_bytes();
+    let header = [std::mem::take(&mut frame[ip + 6]), 0, 0xc2, 4, a, b, c, d];
+    frame.splice(ip + IPV6_HEADER..ip + IPV6_HEADER, header);
+    let length = word(frame, ip + 4) + header.len() as u16;
+    put(frame, ip + 4, length);
 }
 
 /// Offsets of what may change.

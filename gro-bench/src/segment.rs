@@ -119,7 +119,7 @@ pub(crate) struct Layout {
     pub(crate) ipv6: bool,
     pub(crate) udp: bool,
     pub(crate) l4: usize,
-    payload: usize,
+    pub(crate) payload: usize,
 }
 
 impl Layout {

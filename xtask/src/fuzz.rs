@@ -1,12 +1,14 @@
 //! `cargo xtask fuzz-kernel`: random batches through the running kernel and through our backends.
 
 use crate::images;
+use crate::traces::regressions;
 use anyhow::{Context as _, Result, bail};
-use gro_bench::backend;
-use gro_bench::fuzz::{Counts, FuzzError, fuzz};
-use gro_bench::trace::{Frame, PcapngWriter};
-use std::fs::{self, File};
-use std::io::BufWriter;
+use gro_bench::fuzz::{Counts, FuzzError, fuzz, trace};
+use gro_bench::trace::{Frame, REGRESSIONS};
+use gro_bench::{Backend, EngineConfig, backend, compare};
+use gro_core::{Config, UdpMode};
+use std::fs;
+use std::path::PathBuf;
 
 /// How much.
 #[derive(clap::Args, Debug)]
@@ -50,28 +52,94 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             println!("reasons seen: {}", Vec::from_iter(counts.reasons).join(" "));
             Ok(())
         }
+        // Only all batches of a run together show it.
+        Err(FuzzError::Differs { words, batch }) if batch.is_empty() => bail!("{words}"),
         Err(FuzzError::Differs { words, batch }) => {
-            let path = keep(args.seed, &batch)?;
-            bail!("{words}\nkept in {path}");
+            let path = keep(args.seed, &words, &batch, kernel.as_mut(), &mut ours)?;
+            bail!("{words}\nkept in {}", path.display());
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The frames with their hashes as comments, which a capture file has no field for.
-fn keep(seed: u64, batch: &[Frame]) -> Result<String> {
-    let folder = images::root()?.join("traces/regressions");
-    fs::create_dir_all(&folder)?;
-    let name = format!("fuzz-{seed}.pcapng");
-    let file = File::create(folder.join(&name)).with_context(|| format!("cannot write {name}"))?;
-    let mut writer = PcapngWriter::new(BufWriter::new(file), "smallest batch that differs from the kernel")?;
-    for (frame, number) in batch.iter().zip(0..) {
-        let mut bytes = frame.bytes.to_vec();
-        if let Some(vlan) = frame.vlan {
-            bytes.splice(12..12, [vlan.tpid.to_be_bytes(), vlan.tci.to_be_bytes()].concat());
+/// Keeps the batch as a trace that `gro verify` runs from now on, with UDP as it shows the difference.
+fn keep(
+    seed: u64,
+    words: &str,
+    batch: &[Frame],
+    kernel: &mut dyn Backend,
+    ours: &mut [Box<dyn Backend>],
+) -> Result<PathBuf> {
+    let found = shows_it(batch, kernel, ours);
+    // The first line has the config under which it was found.
+    let found_under = words.lines().next().unwrap_or_default();
+    let (udp, shows) = match found {
+        Some((udp, name)) => {
+            (udp, format!("a batch on which {name} differed from the kernel; {found_under}"))
         }
-        writer.write(number, &bytes, Some(&format!("hash {:#x}", frame.hash)))?;
+        None => (
+            UdpMode::Off,
+            format!(
+                "a batch that differed from the kernel, but not under a config of gro verify; {found_under}"
+            ),
+        ),
+    };
+    let folder = images::root()?.join("traces").join(REGRESSIONS);
+    regressions::keep(&folder, &format!("fuzz-{seed}"), &shows, udp == UdpMode::Forwarding, batch)
+}
+
+/// The mode of UDP under which `gro verify` shows the difference, and the backend that differs.
+fn shows_it(
+    batch: &[Frame],
+    kernel: &mut dyn Backend,
+    ours: &mut [Box<dyn Backend>],
+) -> Option<(UdpMode, &'static str)> {
+    let trace = trace(vec![batch.to_vec()]);
+    for udp in [UdpMode::Off, UdpMode::Forwarding] {
+        for config in [Config::TC, Config::DEFAULT] {
+            let engine = EngineConfig::of(Config { udp, ..config });
+            let Ok(truth) = kernel.run(&trace, &engine) else { continue };
+            for backend in ours.iter_mut() {
+                let outcome = backend.run(&trace, &engine);
+                if outcome.is_ok_and(|outcome| compare(("ours", &outcome), ("kernel", &truth)).is_some()) {
+                    return Some((udp, backend.name()));
+                }
+            }
+        }
     }
-    std::io::Write::flush(&mut writer.finish()?)?;
-    Ok(format!("traces/regressions/{name}"))
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gro_bench::backend::UserBackend;
+    use gro_bench::fuzz::{Random, batch};
+    use gro_bench::trace::Trace;
+    use gro_bench::{BackendError, Outcome};
+    use gro_core::Rule;
+
+    /// The userspace engine, with a rule broken if UDP is coalesced.
+    struct Broken;
+
+    impl Backend for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
+            let broken = engine.config.udp == UdpMode::Forwarding;
+            UserBackend.run(trace, &EngineConfig { mutant: broken.then_some(Rule::Window), ..*engine })
+        }
+    }
+
+    #[test]
+    fn the_mode_that_shows_a_difference_is_found() {
+        let mut random = Random(3);
+        let batches: Vec<_> = (0..200).map(|_| batch(&mut random)).collect();
+        let mut broken: [Box<dyn Backend>; 2] = [Box::new(UserBackend), Box::new(Broken)];
+        let found: Vec<_> =
+            batches.iter().filter_map(|batch| shows_it(batch, &mut UserBackend, &mut broken)).collect();
+        assert!(!found.is_empty() && found.iter().all(|found| *found == (UdpMode::Forwarding, "broken")));
+    }
 }

@@ -119,7 +119,7 @@ fn exclude_lost(batches: &mut Vec<Vec<Frame>>) -> usize {
 }
 
 /// Bytes of hop-by-hop, routing and destination-options headers behind an IPv6 header.
-fn extension_bytes(frame: &[u8]) -> usize {
+pub fn extension_bytes(frame: &[u8]) -> usize {
     const CHAIN: usize = 54;
     if frame.get(12..14) != Some(&[0x86, 0xdd]) || frame.len() < CHAIN {
         return 0;

@@ -14,6 +14,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::TraceError;
+use super::pcapng::receive_hash;
 
 /// The most bytes of a capture after decompression: 1 GiB.
 pub const MAX_CAPTURE: usize = 1 << 30;
@@ -30,8 +31,14 @@ const MAX_INTERFACES: usize = 4096;
 /// The shortest frame: an Ethernet header.
 const MIN_FRAME: usize = 14;
 
-/// A record of a capture: nanoseconds and bytes.
-pub(super) type Record = (u64, Bytes);
+/// A record of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) time_ns: u64,
+    pub(super) bytes: Bytes,
+    /// The receive hash, where the capture says one.
+    pub(super) hash: Option<u32>,
+}
 
 /// Reads all frames of a capture, which may be compressed. `file` names it in messages.
 pub(super) fn read(file: &str, reader: impl Read) -> Result<Vec<Record>, TraceError> {
@@ -138,13 +145,17 @@ fn pcapng(file: &str, bytes: &Bytes) -> Result<Vec<Record>, TraceError> {
             }
             // A simple packet has no time: it arrives with its predecessor.
             Block::SimplePacket(packet) => {
-                let time = frames.last().map_or(0, |&(time, _)| time);
+                let time = frames.last().map_or(0, |last: &Record| last.time_ns);
                 (0, std::time::Duration::from_nanos(time), packet.original_len, &packet.data)
             }
             _ => continue,
         };
         let link = parser.interfaces().get(interface).map(|interface| interface.linktype);
         push(file, &mut frames, bytes, link, time.as_nanos(), original, data)?;
+        if let (Block::EnhancedPacket(packet), Some(last)) = (&block, frames.last_mut()) {
+            let order = parser.section().endianness;
+            last.hash = packet.options.iter().find_map(|option| receive_hash(option, order));
+        }
     }
     Ok(frames)
 }
@@ -221,7 +232,7 @@ fn push(
     if frames.len() == MAX_FRAMES {
         return Err(too_large(file, MAX_FRAMES, "frames"));
     }
-    frames.push((time, whole.slice_ref(data)));
+    frames.push(Record { time_ns: time, bytes: whole.slice_ref(data), hash: None });
     Ok(())
 }
 
@@ -315,7 +326,7 @@ mod tests {
         let plain = sample(3);
         let frames = read("f", &plain[..]).unwrap();
         assert_eq!(frames.len(), 3);
-        assert_eq!(frames[2], (1_700_000_000_123_456_791, Bytes::from(vec![2; 61])));
+        assert_eq!((frames[2].time_ns, &frames[2].bytes[..]), (1_700_000_000_123_456_791, &[2; 61][..]));
         let packed = compress_to_vec(&plain[..], CompressionLevel::Fastest);
         assert_eq!(read("f", &packed[..]).unwrap(), frames);
         // Two zstd frames with a skippable one between them are one file.
@@ -329,9 +340,9 @@ mod tests {
     fn pcap_times_are_nanoseconds_for_both_magics() {
         let records = [(123_456, 60, &[7; 60][..])];
         let micro = read("f", &pcap_file(0xa1b2_c3d4, 1, &records)[..]).unwrap();
-        assert_eq!(micro[0].0, 1_700_000_000_123_456_000);
+        assert_eq!(micro[0].time_ns, 1_700_000_000_123_456_000);
         let nano = read("f", &pcap_file(0xa1b2_3c4d, 1, &records)[..]).unwrap();
-        assert_eq!(nano[0].0, 1_700_000_000_000_123_456);
+        assert_eq!(nano[0].time_ns, 1_700_000_000_000_123_456);
     }
 
     #[test]

@@ -71,10 +71,10 @@ pub struct Case {
     pub first: usize,
     /// Its number of frames.
     pub frames: usize,
-    /// TCP payload bytes of each frame sent; empty where a frame has no TCP payload to speak of.
+    /// TCP or UDP payload bytes of each frame sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sent: Vec<u32>,
-    /// TCP payload bytes of each packet delivered, in order, under [`Entry::profile`] and the default config.
+    /// TCP or UDP payload bytes of each packet delivered, in order, under [`Entry::profile`] and the default config.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delivered: Vec<u32>,
 }

@@ -22,10 +22,11 @@ mod payload;
 mod pcapng;
 pub mod rss;
 
+use capture::Record;
 pub use capture::{MAX_CAPTURE, MAX_FRAME, MAX_FRAMES, compress};
 pub use error::TraceError;
 pub use manifest::{Case, Entry, Expect, FILE_NAME, Manifest, SCHEMA, sha256_hex};
-pub use payload::tcp_payload;
+pub use payload::{payload, tcp_payload};
 pub use pcapng::PcapngWriter;
 
 /// The frames of a capture, with everything an engine needs to know about their arrival.
@@ -88,6 +89,8 @@ pub enum HashRule {
     /// The Toeplitz hash with the standard key, as a NIC with default settings computes it ([`rss`]).
     #[default]
     Toeplitz,
+    /// As the capture says (`epb_hash`), 0 where it says nothing.
+    Captured,
 }
 
 /// Where polls end.
@@ -115,8 +118,8 @@ const POLL_BUDGET: usize = 64;
 impl Trace {
     /// Reads a capture file: `.pcapng` or `.pcap`, plain or zstd-compressed, told by content and not by name.
     ///
-    /// When `manifest.json` beside the file lists it, its rules apply and its SHA-256 is checked; otherwise
-    /// [`Rules::default`].
+    /// When `manifest.json` beside the file lists it, its rules apply and its SHA-256 is checked. Otherwise [`Rules::default`],
+    /// but for a capture that holds receive hashes: those are used.
     ///
     /// # Errors
     /// [`TraceError`] when the file, or the manifest beside it, cannot be read or used as a trace.
@@ -125,14 +128,13 @@ impl Trace {
         let file = File::open(path).map_err(|source| TraceError::Io { file: shown.clone(), source })?;
         let stored = capture::read_capped(&shown, file)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let rules = match Manifest::beside(path)?.as_ref().and_then(|manifest| manifest.entry(&name)) {
-            Some(entry) => {
-                entry.check(&shown, &stored)?;
-                entry.rules()
-            }
-            None => Rules::default(),
-        };
+        let manifest = Manifest::beside(path)?;
+        let entry = manifest.as_ref().and_then(|manifest| manifest.entry(&name));
+        if let Some(entry) = entry {
+            entry.check(&shown, &stored)?;
+        }
         let records = capture::read(&shown, &stored[..])?;
+        let rules = entry.map_or_else(|| unlisted(&records), Entry::rules);
         Ok(Self::build(stem(&name), records, &rules))
     }
 
@@ -146,7 +148,8 @@ impl Trace {
 
     /// Makes a trace of frames in memory: (arrival in nanoseconds, bytes of at least 14).
     pub fn from_frames(name: impl Into<String>, frames: Vec<(u64, Bytes)>, rules: &Rules) -> Self {
-        Self::build(name.into(), frames, rules)
+        let record = |(time_ns, bytes)| Record { time_ns, bytes, hash: None };
+        Self::build(name.into(), frames.into_iter().map(record).collect(), rules)
     }
 
     /// The same frames with their VLAN tags in the bytes, as a device without tag offload passes them on. The hashes stay, and
@@ -165,19 +168,30 @@ impl Trace {
         Self { name: self.name.clone(), frames: frames.collect(), polls: self.polls.clone() }
     }
 
-    fn build(name: String, records: Vec<(u64, Bytes)>, rules: &Rules) -> Self {
-        let frames: Vec<Frame> =
-            records.into_iter().map(|(time, bytes)| frame(time, bytes, rules.hash)).collect();
+    fn build(name: String, records: Vec<Record>, rules: &Rules) -> Self {
+        let frames: Vec<Frame> = records.into_iter().map(|record| frame(record, rules.hash)).collect();
         let polls = polls(&frames, rules.poll);
         Self { name, frames, polls }
     }
 }
 
-/// The traces of a folder: those of its manifest in their order, or all capture files in it by name.
+/// The folder, in one of traces, of what once differed from the kernel.
+pub const REGRESSIONS: &str = "regressions";
+
+/// The traces of a folder: those of its manifest in their order, or all capture files in it by name; then those of its
+/// [`REGRESSIONS`], if it has any.
 ///
 /// # Errors
-/// [`TraceError`] when the folder or its manifest cannot be read, or there is no trace in it.
+/// [`TraceError`] when a folder or its manifest cannot be read, or there is no trace in it.
 pub fn shipped(dir: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let mut found = listed(dir)?;
+    if dir.join(REGRESSIONS).is_dir() {
+        found.extend(listed(&dir.join(REGRESSIONS))?);
+    }
+    if found.is_empty() { Err(TraceError::NoTraces { dir: dir.display().to_string() }) } else { Ok(found) }
+}
+
+fn listed(dir: &Path) -> Result<Vec<PathBuf>, TraceError> {
     let shown = dir.display().to_string();
     let found: Vec<PathBuf> = match Manifest::read(&dir.join(FILE_NAME))? {
         Some(manifest) => manifest.traces.iter().map(|entry| dir.join(&entry.file)).collect(),
@@ -195,7 +209,7 @@ pub fn shipped(dir: &Path) -> Result<Vec<PathBuf>, TraceError> {
             files
         }
     };
-    if found.is_empty() { Err(TraceError::NoTraces { dir: shown }) } else { Ok(found) }
+    Ok(found)
 }
 
 const SUFFIXES: [&str; 4] = [".pcapng.zst", ".pcap.zst", ".pcapng", ".pcap"];
@@ -209,14 +223,21 @@ fn stem(name: &str) -> String {
     cut.unwrap_or(name).to_owned()
 }
 
+/// The rules of a file that no manifest lists.
+fn unlisted(records: &[Record]) -> Rules {
+    let hashed = records.iter().any(|record| record.hash.is_some());
+    Rules { hash: if hashed { HashRule::Captured } else { HashRule::default() }, ..Rules::default() }
+}
+
 /// Does what the device does to a frame: hashes it and strips its outer tag.
-fn frame(time_ns: u64, bytes: Bytes, rule: HashRule) -> Frame {
-    let (bytes, vlan) = strip_vlan(bytes);
+fn frame(record: Record, rule: HashRule) -> Frame {
+    let (bytes, vlan) = strip_vlan(record.bytes);
     let hash = match rule {
         HashRule::Zero => 0,
         HashRule::Toeplitz => rss::hash(&bytes),
+        HashRule::Captured => record.hash.unwrap_or(0),
     };
-    Frame { time_ns, bytes, hash, vlan }
+    Frame { time_ns: record.time_ns, bytes, hash, vlan }
 }
 
 /// Moves an outer tag into metadata. A frame too short to hold the tag and a type behind it keeps its bytes.

@@ -1,37 +1,51 @@
-//! How many TCP payload bytes a frame carries: the unit in which conformance cases count.
+//! How many TCP or UDP payload bytes a frame carries: the unit in which conformance cases count.
 
-/// TCP payload bytes of a frame without VLAN tag; 0 when it is not TCP, a fragment, or cut inside its headers.
+/// Payload bytes of a frame without VLAN tag; 0 when it is neither TCP nor UDP, a fragment, or cut inside its headers.
 ///
-/// IP lengths are believed where the bytes are there, so padding does not count. Header lengths below their least
-/// count as that, which gives frames with damaged headers a number, too.
+/// IP lengths are believed where the bytes are there, so padding does not count. TCP header lengths below their least
+/// count as that, which gives frames with damaged headers a number, too. The length in a UDP header is not looked at.
+pub fn payload(frame: &[u8]) -> u32 {
+    length(frame, &[TCP, UDP])
+}
+
+/// As [`payload`], 0 when it is not TCP.
 pub fn tcp_payload(frame: &[u8]) -> u32 {
+    length(frame, &[TCP])
+}
+
+fn length(frame: &[u8], protocols: &[u8]) -> u32 {
     let Some((ethertype, packet)) = frame.get(12..14).zip(frame.get(14..)) else { return 0 };
-    let segment = match ethertype {
+    let found = match ethertype {
         [0x08, 0x00] => ipv4(packet),
         [0x86, 0xdd] => ipv6(packet),
         _ => None,
     };
-    segment.and_then(payload).and_then(|length| u32::try_from(length).ok()).unwrap_or(0)
+    let length = found.and_then(|(protocol, segment)| {
+        let header = match protocol {
+            _ if !protocols.contains(&protocol) => return None,
+            TCP => usize::from(segment.get(12)? >> 4).max(5) * 4,
+            _ => 8,
+        };
+        segment.len().checked_sub(header)
+    });
+    length.and_then(|length| u32::try_from(length).ok()).unwrap_or(0)
 }
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
-fn payload(segment: &[u8]) -> Option<usize> {
-    let offset = usize::from(segment.get(12)? >> 4).max(5) * 4;
-    segment.len().checked_sub(offset)
-}
-
-fn ipv4(packet: &[u8]) -> Option<&[u8]> {
+/// The protocol, and what lies behind the IP headers.
+fn ipv4(packet: &[u8]) -> Option<(u8, &[u8])> {
     let header = packet.get(..20)?;
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    if header[9] != TCP || fragment {
+    if fragment {
         return None;
     }
     let length = usize::from(u16::from_be_bytes([header[2], header[3]])).min(packet.len());
-    packet.get(usize::from(header[0] & 15).max(5) * 4..length)
+    Some((header[9], packet.get(usize::from(header[0] & 15).max(5) * 4..length)?))
 }
 
-fn ipv6(packet: &[u8]) -> Option<&[u8]> {
+fn ipv6(packet: &[u8]) -> Option<(u8, &[u8])> {
     let header = packet.get(..40)?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]])) + 40;
     let packet = packet.get(..length).unwrap_or(packet);
@@ -41,7 +55,7 @@ fn ipv6(packet: &[u8]) -> Option<&[u8]> {
         next = extension[0];
         offset += (usize::from(extension[1]) + 1) * 8;
     }
-    if next == TCP { packet.get(offset..) } else { None }
+    Some((next, packet.get(offset..)?))
 }
 
 #[cfg(test)]
@@ -61,12 +75,17 @@ mod tests {
 
     #[test]
     fn lengths_follow_the_headers_and_the_bytes_present() {
-        assert_eq!(tcp_payload(&frame(140, 140, 5)), 100);
-        assert_eq!(tcp_payload(&frame(41, 46, 5)), 1);
-        assert_eq!(tcp_payload(&frame(200, 140, 5)), 100);
-        assert_eq!(tcp_payload(&frame(140, 140, 3)), 100);
-        assert_eq!(tcp_payload(&frame(40, 40, 15)), 0);
-        assert_eq!(tcp_payload(&frame(140, 30, 5)), 0);
+        assert_eq!(payload(&frame(140, 140, 5)), 100);
+        assert_eq!(payload(&frame(41, 46, 5)), 1);
+        assert_eq!(payload(&frame(200, 140, 5)), 100);
+        assert_eq!(payload(&frame(140, 140, 3)), 100);
+        assert_eq!(payload(&frame(40, 40, 15)), 0);
+        assert_eq!(payload(&frame(140, 30, 5)), 0);
+        let mut datagram = frame(38, 46, 0);
+        datagram[23] = UDP;
+        assert_eq!((payload(&datagram), tcp_payload(&datagram)), (10, 0));
+        datagram[23] = 1;
+        assert_eq!(payload(&datagram), 0);
     }
 
     #[test]
@@ -77,8 +96,8 @@ mod tests {
         frame[20] = 60;
         frame[54] = TCP;
         frame[74] = 5 << 4;
-        assert_eq!(tcp_payload(&frame), 7);
+        assert_eq!(payload(&frame), 7);
         frame[20] = 44;
-        assert_eq!(tcp_payload(&frame), 0);
+        assert_eq!(payload(&frame), 0);
     }
 }

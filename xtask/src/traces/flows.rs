@@ -1,19 +1,20 @@
-//! The kernel's own TCP as the source of a trace: several connections at once, both ways.
+//! Bulk TCP: several connections at once, both ways.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::mixed::mix;
 use super::namespace::{Namespaces, Place};
+use super::record::Bound;
 
 /// One connection.
 #[derive(Clone, Copy)]
-pub(super) struct Flow {
+struct Flow {
+    v6: bool,
     /// Who connects.
     client: Place,
     port: u16,
@@ -23,34 +24,44 @@ pub(super) struct Flow {
     chatty: bool,
 }
 
-/// The connections of a recording: four towards the recorded host, which then receives data, two the other way, of which it
+/// The connections of a bulk trace: four towards the recorded host, which then receives data, two the other way, of which it
 /// receives the acknowledgements, and one that sends both ways at once. One each way is chatty.
-pub(super) fn plan() -> Vec<Flow> {
-    let one_way = |client, port, chatty| Flow { client, port, bytes: [BYTES, 0], chatty };
-    vec![
+pub(super) fn bulk(v6: bool, hosts: &Namespaces, bound: Bound<'_>) -> Result<u64> {
+    const BYTES: usize = 6_000_000;
+    let one_way = |client, port, chatty| Flow { v6, client, port, bytes: [BYTES, 0], chatty };
+    let plan = [
         one_way(Place::A, 5001, false),
         one_way(Place::A, 5002, false),
         one_way(Place::A, 5003, false),
         one_way(Place::B, 5004, false),
         one_way(Place::A, 5005, true),
         one_way(Place::B, 5006, true),
-        Flow { client: Place::A, port: 5007, bytes: [BYTES, BYTES], chatty: false },
-    ]
+        Flow { v6, client: Place::A, port: 5007, bytes: [BYTES, BYTES], chatty: false },
+    ];
+    run(hosts, &plan, bound)
 }
 
-/// Bytes a sender sends.
-const BYTES: usize = 6_000_000;
+/// For a wire that loses much: one connection of each family sends both ways at once, so that the recorded host receives SACK
+/// blocks on data, and one the other way, of which it receives duplicate acknowledgements with SACK blocks.
+pub(super) fn both_ways(hosts: &Namespaces, bound: Bound<'_>) -> Result<u64> {
+    const BYTES: usize = 1_500_000;
+    let plan = [
+        Flow { v6: false, client: Place::A, port: 5011, bytes: [BYTES, BYTES], chatty: false },
+        Flow { v6: true, client: Place::B, port: 5012, bytes: [BYTES, BYTES], chatty: false },
+        Flow { v6: false, client: Place::B, port: 5013, bytes: [BYTES, 0], chatty: false },
+    ];
+    run(hosts, &plan, bound)
+}
 
 /// Runs all connections to their end and counts the segments that the senders' kernels sent again.
 ///
 /// # Errors
-/// A connection that fails, delivers other bytes than were sent, or is not done by `deadline`.
-pub(super) fn run(hosts: &Namespaces, stop: &AtomicBool, deadline: Instant) -> Result<u64> {
-    let bound = Bound { stop, deadline };
+/// A connection that fails, delivers other bytes than were sent, or is not done in time.
+fn run(hosts: &Namespaces, plan: &[Flow], bound: Bound<'_>) -> Result<u64> {
     std::thread::scope(|scope| {
         let (ready, listening) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
-        for flow in plan() {
+        for &flow in plan {
             let ready = ready.clone();
             threads.push(scope.spawn(move || server(hosts, flow, bound, ready)));
         }
@@ -58,7 +69,7 @@ pub(super) fn run(hosts: &Namespaces, stop: &AtomicBool, deadline: Instant) -> R
         // A server that fails drops its sender unused, and its clients fail to connect.
         let up = listening.iter().count();
         ensure!(up == threads.len(), "{} of {} servers do not listen", threads.len() - up, threads.len());
-        for flow in plan() {
+        for &flow in plan {
             threads.push(scope.spawn(move || client(hosts, flow, bound)));
         }
         let mut again = 0;
@@ -69,26 +80,8 @@ pub(super) fn run(hosts: &Namespaces, stop: &AtomicBool, deadline: Instant) -> R
     })
 }
 
-/// Until when a thread may work.
-#[derive(Clone, Copy)]
-struct Bound<'a> {
-    stop: &'a AtomicBool,
-    deadline: Instant,
-}
-
-impl Bound<'_> {
-    fn check(self) -> Result<()> {
-        ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
-        ensure!(
-            Instant::now() < self.deadline,
-            "the flows are not done in time; the machine is too busy, try again"
-        );
-        Ok(())
-    }
-}
-
 /// How often a blocked thread looks whether it should stop.
-const TICK: Duration = Duration::from_millis(200);
+pub(super) const TICK: Duration = Duration::from_millis(200);
 
 fn server(
     hosts: &Namespaces,
@@ -98,7 +91,7 @@ fn server(
 ) -> Result<u64> {
     let place = flow.server();
     hosts.enter(place)?;
-    let address = SocketAddr::new(hosts.address(place).parse::<IpAddr>()?, flow.port);
+    let address = SocketAddr::new(hosts.address(place, flow.v6).parse::<IpAddr>()?, flow.port);
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     listener.set_nonblocking(true)?;
     // The count of listeners is complete once every server has let go of its end.
@@ -120,7 +113,7 @@ fn server(
 
 fn client(hosts: &Namespaces, flow: Flow, bound: Bound<'_>) -> Result<u64> {
     hosts.enter(flow.client)?;
-    let address = SocketAddr::new(hosts.address(flow.server()).parse::<IpAddr>()?, flow.port);
+    let address = SocketAddr::new(hosts.address(flow.server(), flow.v6).parse::<IpAddr>()?, flow.port);
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))
         .with_context(|| format!("cannot connect to {address}"))?;
     exchange(&stream, flow, 0, bound)
@@ -198,18 +191,18 @@ fn receive(mut stream: &TcpStream, flow: Flow, from: usize, bound: Bound<'_>) ->
     Ok(())
 }
 
-fn is_pause(kind: ErrorKind) -> bool {
+pub(super) fn is_pause(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// After this many bytes the payload repeats, so that it compresses; a prime, so that no segment starts like the last.
-const PERIOD: usize = 251;
+pub(super) const PERIOD: usize = 251;
 
 /// Bytes of the largest write and read.
-const CHUNK: usize = 16_384;
+pub(super) const CHUNK: usize = 16_384;
 
 /// The bytes that one side of a flow sends: enough of them for a chunk from any place in the period.
-fn pattern(port: u16, side: usize) -> Vec<u8> {
+pub(super) fn pattern(port: u16, side: usize) -> Vec<u8> {
     let mut state = mix(u64::from(port) * 2 + side as u64);
     let period: Vec<u8> = (0..PERIOD)
         .map(|_| {
@@ -221,7 +214,7 @@ fn pattern(port: u16, side: usize) -> Vec<u8> {
 }
 
 /// `tcpi_total_retrans` of a connection.
-fn sent_again(stream: &TcpStream) -> Result<u64> {
+pub(super) fn sent_again(stream: &TcpStream) -> Result<u64> {
     let mut info = [0_u8; TOTAL_RETRANS + 4];
     let mut length = info.len() as u32;
     // SAFETY: the buffer lives through the call and its length is passed; the kernel writes no more than that.

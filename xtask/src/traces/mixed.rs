@@ -1,21 +1,23 @@
-//! `tcp-mixed`: every rule of TCP coalescing as a named case, built frame by frame.
+//! `tcp-mixed` and `udp-mixed`: every rule of TCP and UDP coalescing as a named case, built frame by frame; `tcp-jumbo`: what
+//! becomes BIG TCP.
 //!
 //! A case is a few frames in a poll of their own, with ports of their own. Each recipe of [`cases`] runs for IPv4 and
-//! IPv6, three payload sizes, with and without timestamps, and then again with three flows interleaved. The result
-//! depends on the seed alone.
+//! IPv6 and several payload sizes, TCP with and without timestamps, and then again with three flows interleaved. The
+//! cases of [`table`] are about several flows and their receive hashes. The result depends on the seed alone.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use gro_bench::trace::{Case, tcp_payload};
+use gro_bench::trace::{Case, payload};
 
 mod cases;
 mod script;
 mod segment;
+mod table;
 
-use cases::{Only, Recipe, recipes};
+use cases::{Only, Recipe};
 pub(super) use script::mix;
-use script::{STEP_NS, Script, Shape};
+use script::{STEP_NS, Script, Sent, Shape};
 
 /// The frames of a built trace, and where its cases are.
 pub(super) struct Mixed {
@@ -27,6 +29,8 @@ pub(super) struct Mixed {
 pub(super) struct Built {
     pub(super) time_ns: u64,
     pub(super) bytes: Vec<u8>,
+    /// The receive hash, where the frame has one.
+    pub(super) hash: Option<u32>,
     /// The name of the case that starts here.
     pub(super) comment: Option<String>,
 }
@@ -37,25 +41,54 @@ pub(super) struct Built {
 /// A recipe that breaks the trace's own rules (names, frame sizes), which is a mistake in its source.
 pub(super) fn build(seed: u64) -> Result<Mixed> {
     let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
-    let recipes = recipes();
-    for recipe in &recipes {
-        for shape in shapes().filter(|&shape| fits(recipe.only, shape)) {
-            let script = mixed.play(recipe, shape, 0, seed);
-            mixed.add(name(recipe.name, shape), script.frames, script.delivered);
-        }
-    }
-    for recipe in recipes.iter().filter(|recipe| recipe.interleaves) {
-        for shape in shapes().filter(|&shape| fits(recipe.only, shape) && INTERLEAVED.contains(&shape)) {
-            let flows: Vec<Script> = (0..FLOWS).map(|flow| mixed.play(recipe, shape, flow, seed)).collect();
-            // What leaves is the same per flow, but its order between flows is not part of the case.
-            mixed.add(format!("{}.flows{FLOWS}", name(recipe.name, shape)), round_robin(flows), Vec::new());
-        }
-    }
-    for v6 in [false, true] {
+    mixed.play_all(&cases::tcp(), &shapes().collect::<Vec<_>>(), &INTERLEAVED, seed);
+    for shape in small(false) {
         for flows in CAPACITIES {
-            mixed.capacity(Shape { v6, mss: 100, timestamps: false }, flows, seed);
+            mixed.capacity(shape, flows, seed);
+        }
+        for case in table::cases() {
+            mixed.table(shape, case, seed);
         }
     }
+    // What this trace is compared with does not coalesce UDP.
+    for shape in small(true) {
+        let script = mixed.play(&cases::udp_off(), shape, 0, seed);
+        mixed.add(name("udp_off", shape), script.frames, script.delivered);
+    }
+    mixed.check()?;
+    Ok(mixed)
+}
+
+/// Builds `udp-mixed`.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn build_udp(seed: u64) -> Result<Mixed> {
+    let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
+    let shape = |v6, mss| Shape { udp: true, v6, mss, timestamps: false };
+    let shapes = [shape(false, 100), shape(false, 1_200), shape(true, 100), shape(true, 1_200)];
+    mixed.play_all(&cases::udp(), &shapes, &shapes, seed);
+    for shape in small(true) {
+        for flows in [8, 9, 32] {
+            mixed.capacity(shape, flows, seed);
+        }
+        for case in table::cases_without_order() {
+            mixed.table(shape, case, seed);
+        }
+    }
+    mixed.check()?;
+    Ok(mixed)
+}
+
+/// Builds `tcp-jumbo`.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn build_jumbo(seed: u64) -> Result<Mixed> {
+    let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
+    let shape = |v6, timestamps| Shape { udp: false, v6, mss: 8_900, timestamps };
+    let shapes = [shape(false, false), shape(false, true), shape(true, false), shape(true, true)];
+    mixed.play_all(&cases::big(), &shapes, &shapes, seed);
     mixed.check()?;
     Ok(mixed)
 }
@@ -80,14 +113,14 @@ pub(super) fn build_long_chain(seed: u64) -> Result<Mixed> {
 const FLOWS: u16 = 3;
 
 /// Numbers of flows of the `capacity` cases. All share bucket 0, which holds eight.
-const CAPACITIES: [u16; 5] = [8, 9, 16, 32, 512];
+const CAPACITIES: [u16; 9] = [4, 8, 9, 16, 32, 64, 128, 256, 512];
 
 /// The shapes that are also played interleaved.
 const INTERLEAVED: [Shape; 4] = [
-    Shape { v6: false, mss: 1448, timestamps: true },
-    Shape { v6: true, mss: 1448, timestamps: true },
-    Shape { v6: false, mss: 100, timestamps: false },
-    Shape { v6: true, mss: 100, timestamps: false },
+    Shape { udp: false, v6: false, mss: 1448, timestamps: true },
+    Shape { udp: false, v6: true, mss: 1448, timestamps: true },
+    Shape { udp: false, v6: false, mss: 100, timestamps: false },
+    Shape { udp: false, v6: true, mss: 100, timestamps: false },
 ];
 
 /// 2026-01-01T00:00:00Z.
@@ -99,9 +132,14 @@ const BETWEEN_CASES_NS: u64 = 1_000_000;
 fn shapes() -> impl Iterator<Item = Shape> {
     [false, true].into_iter().flat_map(|v6| {
         [100, 1000, 1448].into_iter().flat_map(move |mss| {
-            [false, true].into_iter().map(move |timestamps| Shape { v6, mss, timestamps })
+            [false, true].into_iter().map(move |timestamps| Shape { udp: false, v6, mss, timestamps })
         })
     })
+}
+
+/// The least payload in both families.
+fn small(udp: bool) -> [Shape; 2] {
+    [false, true].map(|v6| Shape { udp, v6, mss: 100, timestamps: false })
 }
 
 fn fits(only: Only, shape: Shape) -> bool {
@@ -123,13 +161,34 @@ fn name(recipe: &str, shape: Shape) -> String {
     format!("{recipe}.{family}.{}{options}", shape.mss)
 }
 
-fn round_robin(flows: Vec<Script>) -> Vec<(u64, Vec<u8>)> {
+fn round_robin(flows: Vec<Script>) -> Vec<Sent> {
     let longest = flows.iter().map(|flow| flow.frames.len()).max().unwrap_or(0);
     let mut queues: Vec<_> = flows.into_iter().map(|flow| flow.frames.into_iter()).collect();
     (0..longest).flat_map(|_| queues.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect()
 }
 
 impl Mixed {
+    /// All recipes in all shapes that they fit, and those that can be in the shapes of `interleaved` with several flows.
+    fn play_all(&mut self, recipes: &[Recipe], shapes: &[Shape], interleaved: &[Shape], seed: u64) {
+        for recipe in recipes {
+            for &shape in shapes.iter().filter(|&&shape| fits(recipe.only, shape)) {
+                let script = self.play(recipe, shape, 0, seed);
+                self.add(name(recipe.name, shape), script.frames, script.delivered);
+            }
+        }
+        for recipe in recipes.iter().filter(|recipe| recipe.interleaves) {
+            for &shape in interleaved.iter().filter(|&&shape| fits(recipe.only, shape)) {
+                let flows = (0..FLOWS).map(|flow| self.play(recipe, shape, flow, seed)).collect();
+                // What leaves is the same per flow, but its order between flows is not part of the case.
+                self.add(
+                    format!("{}.flows{FLOWS}", name(recipe.name, shape)),
+                    round_robin(flows),
+                    Vec::new(),
+                );
+            }
+        }
+    }
+
     fn play(&self, recipe: &Recipe, shape: Shape, flow: u16, seed: u64) -> Script {
         let mut script = Script::new(shape, self.cases.len() as u16, flow, seed);
         (recipe.build)(&mut script);
@@ -151,25 +210,42 @@ impl Mixed {
         self.add(name(&format!("capacity_{count}"), shape), frames, delivered);
     }
 
-    fn add(&mut self, name: String, frames: Vec<(u64, Vec<u8>)>, delivered: Vec<u32>) {
+    /// Segments of several flows in the order of the case.
+    fn table(&mut self, shape: Shape, case: table::Case, seed: u64) {
+        let number = self.cases.len() as u16;
+        let flows = case.frames.iter().map(|frame| frame.flow + 1).max().unwrap_or(0);
+        let mut flows: Vec<Script> = (0..flows).map(|flow| Script::new(shape, number, flow, seed)).collect();
+        let mut frames = Vec::new();
+        for frame in case.frames {
+            let flow = &mut flows[usize::from(frame.flow)];
+            if let Some(hash) = frame.hash {
+                flow.hash(hash);
+            }
+            flow.data(frame.length);
+            frames.append(&mut flow.frames);
+        }
+        self.add(name(case.name, shape), frames, case.delivered);
+    }
+
+    fn add(&mut self, name: String, frames: Vec<Sent>, delivered: Vec<u32>) {
         let first = self.frames.len();
         let mut time_ns =
             self.frames.last().map_or(START_NS, |frame| frame.time_ns + BETWEEN_CASES_NS) - STEP_NS;
-        let sent = frames.iter().map(|(_, bytes)| tcp_payload(&untagged(bytes))).collect();
+        let sent = frames.iter().map(|frame| payload(&untagged(&frame.bytes))).collect();
         self.cases.push(Case { name: name.clone(), first, frames: frames.len(), sent, delivered });
-        for (index, (gap, bytes)) in frames.into_iter().enumerate() {
+        for (index, Sent { gap, bytes, hash }) in frames.into_iter().enumerate() {
             time_ns += gap;
             let comment = (index == 0).then(|| name.clone());
-            self.frames.push(Built { time_ns, bytes, comment });
+            self.frames.push(Built { time_ns, bytes, hash, comment });
         }
     }
 
     fn check(&self) -> Result<()> {
         let names: BTreeSet<&str> = self.cases.iter().map(|case| case.name.as_str()).collect();
-        ensure!(names.len() == self.cases.len(), "two cases of tcp-mixed share a name");
+        ensure!(names.len() == self.cases.len(), "two cases share a name");
         for (index, frame) in self.frames.iter().enumerate() {
             let length = frame.bytes.len();
-            ensure!((14..=9_000).contains(&length), "frame {index} of tcp-mixed has {length} bytes");
+            ensure!((14..=9_000).contains(&length), "frame {index} has {length} bytes");
         }
         Ok(())
     }
@@ -178,7 +254,7 @@ impl Mixed {
 /// The frame as GRO sees it, without the tag that the device strips.
 fn untagged(frame: &[u8]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
-    if bytes.get(12..14) == Some(&[0x81, 0x00]) && bytes.len() >= 18 {
+    if matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8])) && bytes.len() >= 18 {
         bytes.drain(12..16);
     }
     bytes
@@ -188,31 +264,43 @@ fn untagged(frame: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn both() -> [Mixed; 2] {
+        [build(1).unwrap(), build_udp(1).unwrap()]
+    }
+
     #[test]
-    fn the_trace_depends_on_the_seed_alone_and_is_large_enough() {
-        let (one, two) = (build(1).unwrap(), build(1).unwrap());
-        assert!(one.frames.len() >= 5_000, "{}", one.frames.len());
-        assert!(
+    fn the_traces_depend_on_the_seed_alone() {
+        let same = |one: &Mixed, two: &Mixed| {
             one.frames.iter().zip(&two.frames).all(|(a, b)| a.bytes == b.bytes && a.time_ns == b.time_ns)
-        );
-        let other = build(2).unwrap();
-        assert!(one.frames.iter().zip(&other.frames).any(|(a, b)| a.bytes != b.bytes));
+        };
+        for (one, two) in both().iter().zip(&both()) {
+            assert!(same(one, two) && one.frames.len() == two.frames.len());
+        }
+        assert!(!same(&both()[0], &build(2).unwrap()) && !same(&both()[1], &build_udp(2).unwrap()));
     }
 
     #[test]
     fn no_payload_is_lost_between_sent_and_delivered() {
-        for case in build(1).unwrap().cases.iter().filter(|case| !case.delivered.is_empty()) {
-            assert_eq!(case.sent.iter().sum::<u32>(), case.delivered.iter().sum::<u32>(), "{}", case.name);
+        for mixed in both() {
+            for case in mixed.cases.iter().filter(|case| !case.delivered.is_empty()) {
+                assert_eq!(
+                    case.sent.iter().sum::<u32>(),
+                    case.delivered.iter().sum::<u32>(),
+                    "{}",
+                    case.name
+                );
+            }
         }
     }
 
     #[test]
     fn every_case_starts_a_poll() {
-        let mixed = build(1).unwrap();
-        for case in &mixed.cases[1..] {
-            let (before, first) = (&mixed.frames[case.first - 1], &mixed.frames[case.first]);
-            assert!(first.time_ns - before.time_ns > 50_000, "{}", case.name);
-            assert_eq!(first.comment.as_deref(), Some(case.name.as_str()));
+        for mixed in both() {
+            for case in &mixed.cases[1..] {
+                let (before, first) = (&mixed.frames[case.first - 1], &mixed.frames[case.first]);
+                assert!(first.time_ns - before.time_ns > 50_000, "{}", case.name);
+                assert_eq!(first.comment.as_deref(), Some(case.name.as_str()));
+            }
         }
     }
 }

@@ -1,15 +1,21 @@
 //! `cargo xtask traces`: records and builds the traces that ship with the project.
 //!
-//! `tcp4-bulk` and `tcp6-bulk` come from the kernel's own TCP between two network namespaces ([`record`]); every
-//! recording differs from the last. `tcp-mixed` is built ([`mixed`]) and depends on the seed alone.
+//! The `captures` come from the kernel's own TCP and UDP between two network namespaces; every recording differs from the
+//! last. The others are built ([`mixed`]) and depend on the seed alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use gro_bench::fuzz::{Random, batch};
+use gro_bench::fuzz::{Random, batch, extension_bytes};
 use gro_bench::trace::{Entry, HashRule, PollRule};
 
+#[cfg(target_os = "linux")]
+mod captures;
+#[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
+mod datagrams;
 #[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
@@ -20,6 +26,7 @@ mod namespace;
 mod pack;
 #[cfg(target_os = "linux")]
 mod record;
+pub(crate) mod regressions;
 
 use mixed::{Built, Mixed};
 
@@ -27,7 +34,7 @@ use mixed::{Built, Mixed};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Make only these traces.
-    #[arg(value_parser = [TCP4, TCP6, MIXED, RANDOM, LONG_CHAIN])]
+    #[arg(value_parser = names())]
     names: Vec<String>,
     /// The folder of traces.
     #[arg(long, default_value = "traces")]
@@ -40,9 +47,14 @@ pub(crate) struct Args {
     loss_object: PathBuf,
 }
 
-const TCP4: &str = "tcp4-bulk";
-const TCP6: &str = "tcp6-bulk";
+/// The names of all traces.
+fn names() -> Vec<&'static str> {
+    [&captures::NAMES[..], &[MIXED, JUMBO, UDP, RANDOM, LONG_CHAIN]].concat()
+}
+
 const MIXED: &str = "tcp-mixed";
+const JUMBO: &str = "tcp-jumbo";
+const UDP: &str = "udp-mixed";
 const RANDOM: &str = "random-udp";
 const LONG_CHAIN: &str = "tcp6-long-chain";
 
@@ -52,8 +64,7 @@ const DIVERGENCES: &str = "divergences";
 /// The most that the folder may take: it is part of every clone.
 const FOLDER_MAX: u64 = 8 << 20;
 
-/// Frames that a recorded and a built trace must have.
-const RECORDED_MIN: usize = 20_000;
+/// Frames that a built trace must have.
 const BUILT_MIN: usize = 5_000;
 
 /// Makes the traces that `args` asks for and writes them with their manifest. Recording needs root.
@@ -63,20 +74,28 @@ const BUILT_MIN: usize = 5_000;
 pub(crate) fn run(args: &Args) -> Result<()> {
     let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
     let mut entries = Vec::new();
-    for (name, v6) in [(TCP4, false), (TCP6, true)] {
-        if wanted(name) {
-            entries.push(bulk(args, name, v6)?);
-        }
+    for name in captures::NAMES.into_iter().filter(|name| wanted(name)) {
+        entries.push(captures::make(args, name)?);
     }
     if wanted(MIXED) {
         let built = mixed::build(args.seed)?;
         ensure!(built.frames.len() >= BUILT_MIN, "{MIXED} has only {} frames", built.frames.len());
         let shows = "every rule of TCP coalescing as a named case, built frame by frame";
-        entries.push(store(&args.out, MIXED, shows, built)?);
+        entries.push(store(&args.out, MIXED, shows, HashRule::Captured, built)?);
+    }
+    if wanted(JUMBO) {
+        let shows = "frames of MTU 9000, which become BIG TCP where the config lets them";
+        entries.push(store(&args.out, JUMBO, shows, HashRule::Zero, mixed::build_jumbo(args.seed)?)?);
+    }
+    if wanted(UDP) {
+        let shows = "every rule of UDP coalescing as a named case, built frame by frame";
+        let mut entry = store(&args.out, UDP, shows, HashRule::Captured, mixed::build_udp(args.seed)?)?;
+        entry.udp_forwarding = true;
+        entries.push(entry);
     }
     if wanted(RANDOM) {
         let shows = "the fuzzer's batches, TCP and UDP with every field mutated now and then, UDP coalesced";
-        let mut entry = store(&args.out, RANDOM, shows, random(args.seed))?;
+        let mut entry = store(&args.out, RANDOM, shows, HashRule::Captured, random(args.seed))?;
         entry.udp_forwarding = true;
         entries.push(entry);
     }
@@ -85,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let folder = args.out.join(DIVERGENCES);
         let shows =
             "headers beyond the engine's window of 256 bytes: the kernel merges, the engine lets pass";
-        let entry = store(&folder, LONG_CHAIN, shows, built)?;
+        let entry = store(&folder, LONG_CHAIN, shows, HashRule::Zero, built)?;
         pack::update_manifest(&folder, vec![entry])?;
     }
     pack::update_manifest(&args.out, entries)?;
@@ -95,76 +114,50 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Batches of the fuzzer, each a poll. A capture has no receive hash, so all flows share a bucket here.
+/// Batches of the fuzzer, each a poll, without what the kernel would lose under BIG TCP.
 fn random(seed: u64) -> Mixed {
     const BATCHES: u64 = 300;
     const APART_NS: u64 = 1_000_000;
     let mut random = Random(seed);
     let mut frames = Vec::new();
     for number in 1..=BATCHES {
-        for (frame, at) in batch(&mut random).into_iter().zip(0..) {
+        let batch = batch(&mut random).into_iter().filter(|frame| extension_bytes(&frame.bytes) <= 8);
+        for (frame, at) in batch.zip(0..) {
             let mut bytes = frame.bytes.to_vec();
             if let Some(vlan) = frame.vlan {
                 bytes.splice(12..12, [vlan.tpid.to_be_bytes(), vlan.tci.to_be_bytes()].concat());
             }
-            frames.push(Built { time_ns: number * APART_NS + at, bytes, comment: None });
+            frames.push(Built {
+                time_ns: number * APART_NS + at,
+                bytes,
+                hash: Some(frame.hash),
+                comment: None,
+            });
         }
     }
     Mixed { frames, cases: Vec::new() }
 }
 
-/// Stores a built trace; flows share bucket 0, as on a device that sets no hash.
-fn store(folder: &Path, name: &str, shows: &str, built: Mixed) -> Result<Entry> {
-    let mut entry = entry(&format!("{name}.pcapng.zst"), shows, HashRule::Zero);
+/// Stores a built trace. Frames without a hash share bucket 0, as on a device that sets none.
+fn store(folder: &Path, name: &str, shows: &str, hash: HashRule, built: Mixed) -> Result<Entry> {
+    let mut entry = entry(&format!("{name}.pcapng.zst"), shows, hash);
     let stored = pack::write(folder, &built.frames, shows, &mut entry)?;
     println!("{name}: {} frames, {} cases, {stored} bytes stored", built.frames.len(), built.cases.len());
     entry.cases = built.cases;
     Ok(entry)
 }
 
-/// Records and stores a bulk trace.
-#[cfg(target_os = "linux")]
-fn bulk(args: &Args, name: &str, v6: bool) -> Result<Entry> {
-    interrupt::watch();
-    let recording = record::record(v6, args.seed, &args.loss_object, &interrupt::STOP)?;
-    let frames: Vec<Built> = recording
-        .frames
-        .into_iter()
-        .map(|(time_ns, bytes)| Built { time_ns, bytes, comment: None })
-        .collect();
-    let counts = pack::count(&frames)?;
-    println!(
-        "{name}: {} frames, {} flows, {} with data, {} retransmitted, {} dropped, {} held back, {} arrive behind",
-        counts.frames,
-        counts.flows,
-        counts.data,
-        recording.retransmitted,
-        recording.dropped,
-        recording.delayed,
-        counts.behind
-    );
-    ensure!(counts.frames >= RECORDED_MIN, "{name} has fewer than {RECORDED_MIN} frames");
-    ensure!(counts.flows >= 4, "{name} has {} flows", counts.flows);
-    let lively =
-        recording.retransmitted > 0 && recording.dropped > 0 && recording.delayed > 0 && counts.behind > 0;
-    ensure!(lively, "{name} shows no loss, retransmission or reordering");
-    let shows = format!(
-        "kernel TCP over IPv{}, {} connections at once in both directions, with loss, retransmission and reordering, as one \
-         of the hosts receives it",
-        if v6 { 6 } else { 4 },
-        counts.flows
-    );
-    let comment = "what one of two hosts receives over a lossy, reordering wire: data of its peers' connections and \
-                   acknowledgements of its own; senders without checksum, TSO and GSO offload, receivers without GRO";
-    let mut entry = entry(&format!("{name}.pcapng.zst"), &shows, HashRule::Toeplitz);
-    let stored = pack::write(&args.out, &frames, comment, &mut entry)?;
-    println!("{name}: {stored} bytes stored");
-    Ok(entry)
-}
-
 #[cfg(not(target_os = "linux"))]
-fn bulk(_: &Args, name: &str, _: bool) -> Result<Entry> {
-    anyhow::bail!("{name} is recorded from Linux's TCP: record on Linux, or name the traces to build")
+mod captures {
+    /// As on Linux, in the same order.
+    pub(super) const NAMES: [&str; 5] =
+        ["tcp4-bulk", "tcp6-bulk", "tcp-many-flows", "tcp-sack-loss", "udp4-bulk"];
+
+    pub(super) fn make(_: &super::Args, name: &str) -> anyhow::Result<gro_bench::trace::Entry> {
+        anyhow::bail!(
+            "{name} is recorded from Linux's own TCP and UDP: record on Linux, or name the traces to build"
+        )
+    }
 }
 
 fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
@@ -182,24 +175,29 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
     }
 }
 
-/// ^C ends a recording through its error path, so that its namespaces are deleted.
-#[cfg(target_os = "linux")]
-mod interrupt {
-    use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gro_bench::trace::{FILE_NAME, Manifest};
 
-    /// Set by SIGINT, SIGTERM and SIGHUP once [`watch`] was called.
-    pub(super) static STOP: AtomicBool = AtomicBool::new(false);
-
-    /// Catches the signals that end a program politely.
-    pub(super) fn watch() {
-        let handler = stop as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
-            unsafe { libc::signal(signal, handler) };
+    /// Seed 1 is the one of the shipped traces. (`random-udp` follows the fuzzer, which grows.)
+    #[test]
+    fn the_shipped_built_traces_are_those_of_their_source_byte_for_byte() {
+        let folder = std::env::temp_dir().join(format!("gro-built-{}", std::process::id()));
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
+        let names = [MIXED, JUMBO, UDP, LONG_CHAIN].map(str::to_owned);
+        let args = Args { names: names.to_vec(), out: folder.clone(), seed: 1, loss_object: PathBuf::new() };
+        run(&args).unwrap();
+        for (built, shipped) in [(&folder, &shipped), (&folder.join(DIVERGENCES), &shipped.join(DIVERGENCES))]
+        {
+            let read = |folder: &Path| Manifest::read(&folder.join(FILE_NAME)).unwrap().unwrap();
+            let shipped = read(shipped);
+            for built in read(built).traces {
+                let entry = shipped.entry(&built.file).unwrap();
+                assert_eq!(built.sha256, entry.sha256, "{}: cargo xtask traces was not run", built.file);
+                assert_eq!(built.cases, entry.cases, "{}", built.file);
+            }
         }
-    }
-
-    extern "C" fn stop(_: libc::c_int) {
-        STOP.store(true, Ordering::Relaxed);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -11,7 +11,22 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// A's `a0` is wired to M's `ma`, B's `b0` to M's `mb`. Dropping the value deletes all of it.
 pub(super) struct Namespaces {
     prefix: String,
-    pub(super) v6: bool,
+    families: Families,
+}
+
+/// The IP versions of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Families {
+    V4,
+    V6,
+    Both,
+}
+
+impl Families {
+    /// Whether each is IPv6.
+    pub(super) fn each(self) -> impl Iterator<Item = bool> {
+        [false, true].into_iter().filter(move |&v6| self == Self::Both || (self == Self::V6) == v6)
+    }
 }
 
 /// The hosts and the box between them.
@@ -24,18 +39,17 @@ pub(super) enum Place {
 
 impl Namespaces {
     /// Makes and wires the namespaces: MTU 1500, senders without checksum and segmentation offload, nobody with GRO,
-    /// fixed addresses and neighbours, so that TCP is all that is sent.
-    pub(super) fn create(v6: bool) -> Result<Self> {
+    /// fixed addresses and neighbours, so that the flows are all that is sent.
+    pub(super) fn create(name: &str, families: Families) -> Result<Self> {
         // SAFETY: no arguments, no memory.
         let user = unsafe { libc::geteuid() };
         ensure!(user == 0, "recording needs root: network namespaces and BPF; try `sudo`");
         install_tools()?;
-        let family = if v6 { 6 } else { 4 };
         // Dropped, and so cleaned up, also when a step below fails.
-        let made = Self { prefix: format!("gro-trace-{}-tcp{family}", std::process::id()), v6 };
+        let made = Self { prefix: format!("gro-trace-{}-{name}", std::process::id()), families };
         for place in [Place::A, Place::Middle, Place::B] {
             ip(&["netns", "add", &made.name(place)])?;
-            made.within(place, || sysctls(place, v6))?;
+            made.within(place, || sysctls(place, families != Families::V4))?;
             ip(&["-n", &made.name(place), "link", "set", "dev", "lo", "up"])?;
         }
         made.wire(Place::A, "a0", "ma")?;
@@ -54,8 +68,8 @@ impl Namespaces {
     }
 
     /// A host's address.
-    pub(super) fn address(&self, place: Place) -> &'static str {
-        match (self.v6, place) {
+    pub(super) fn address(&self, place: Place, v6: bool) -> &'static str {
+        match (v6, place) {
             (false, Place::A) => "10.99.0.1",
             (false, _) => "10.99.0.2",
             (true, Place::A) => "fd99::1",
@@ -87,9 +101,6 @@ impl Namespaces {
     fn wire(&self, place: Place, device: &str, peer: &str) -> Result<()> {
         let (host, middle) = (self.name(place), self.name(Place::Middle));
         let (own, other) = if place == Place::A { (MAC_A, MAC_B) } else { (MAC_B, MAC_A) };
-        let far = self.address(if place == Place::A { Place::B } else { Place::A });
-        let length = if self.v6 { 64 } else { 24 };
-        let address = format!("{}/{length}", self.address(place));
         ip(&[
             "link", "add", device, "netns", &host, "address", own, "mtu", "1500", "type", "veth", "peer",
             "name", peer, "netns", &middle, "mtu", "1500",
@@ -99,11 +110,29 @@ impl Namespaces {
             let command = ["netns", "exec", namespace.as_str(), "ethtool", "-K", device];
             ip(&[&command[..], &off[..]].concat())?;
         }
-        let nodad: &[&str] = if self.v6 { &["nodad"] } else { &[] };
-        ip(&[&["-n", host.as_str(), "address", "add", &address, "dev", device], nodad].concat())?;
         ip(&["-n", &middle, "link", "set", "dev", peer, "up"])?;
         ip(&["-n", &host, "link", "set", "dev", device, "up"])?;
-        ip(&["-n", &host, "neighbour", "replace", far, "lladdr", other, "dev", device, "nud", "permanent"])
+        let far = if place == Place::A { Place::B } else { Place::A };
+        for v6 in self.families.each() {
+            let (length, nodad): (_, &[&str]) = if v6 { (64, &["nodad"]) } else { (24, &[]) };
+            let address = format!("{}/{length}", self.address(place, v6));
+            ip(&[&["-n", host.as_str(), "address", "add", &address, "dev", device], nodad].concat())?;
+            let far = self.address(far, v6);
+            ip(&[
+                "-n",
+                &host,
+                "neighbour",
+                "replace",
+                far,
+                "lladdr",
+                other,
+                "dev",
+                device,
+                "nud",
+                "permanent",
+            ])?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use gro_bench::trace::{Entry, FILE_NAME, Manifest, PcapngWriter, SCHEMA, compress, sha256_hex};
+use gro_bench::trace::{Entry, FILE_NAME, Manifest, PcapngWriter, SCHEMA, compress, rss, sha256_hex};
 
 use super::mixed::Built;
 
@@ -15,55 +15,62 @@ pub(super) struct Counts {
     pub(super) frames: usize,
     /// Connections, both directions of one counted once.
     pub(super) flows: usize,
+    /// Low three bits of the receive hashes: the buckets that the frames use.
+    pub(super) buckets: BTreeSet<u32>,
     /// Segments with payload.
     pub(super) data: usize,
     /// Of those, the ones that start below a byte already seen: sent again, or overtaken.
     pub(super) behind: usize,
+    /// Segments with SACK blocks and payload, and those without payload.
+    pub(super) sacks: [usize; 2],
+    /// Segments without payload that acknowledge what the one before did.
+    pub(super) duplicate_acks: usize,
+    /// How many lengths UDP payloads have.
+    pub(super) sizes: usize,
     /// Longest frame in bytes.
     pub(super) longest: usize,
 }
 
-/// Counts a recording and checks that its frames are what a wire carries: whole checksums, no more than the MTU.
+/// Counts a recording of TCP and checks that its frames are what a wire carries: whole checksums, no more than the MTU.
 ///
 /// # Errors
 /// The first frame that no wire would carry.
 pub(super) fn count(frames: &[Built]) -> Result<Counts> {
     let mut counts = Counts { frames: frames.len(), ..Counts::default() };
     let mut next: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let mut acknowledged: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     let mut flows = BTreeSet::new();
     for (index, frame) in frames.iter().enumerate() {
-        let bytes = &frame.bytes;
-        counts.longest = counts.longest.max(bytes.len());
-        let packet = SlicedPacket::from_ethernet(bytes).with_context(|| format!("frame {index}"))?;
-        let (Some(net), Some(TransportSlice::Tcp(tcp))) = (packet.net, packet.transport) else {
+        let packet = SlicedPacket::from_ethernet(&frame.bytes).with_context(|| format!("frame {index}"))?;
+        let (Some(net), Some(TransportSlice::Tcp(tcp))) = (&packet.net, &packet.transport) else {
             anyhow::bail!("frame {index} is not TCP");
         };
-        let (source, destination, sum) = match &net {
-            NetSlice::Ipv4(ip) => {
-                let header = ip.header();
-                let sum = tcp.calc_checksum_ipv4(header.source(), header.destination())?;
-                (header.source().to_vec(), header.destination().to_vec(), sum)
-            }
-            NetSlice::Ipv6(ip) => {
-                let header = ip.header();
-                let sum = tcp.calc_checksum_ipv6(header.source(), header.destination())?;
-                (header.source().to_vec(), header.destination().to_vec(), sum)
-            }
+        let sum = match net {
+            NetSlice::Ipv4(ip) => tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination())?,
+            NetSlice::Ipv6(ip) => tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination())?,
             NetSlice::Arp(_) => anyhow::bail!("frame {index} is ARP"),
         };
-        ensure!(
-            is_same_sum(sum, tcp.checksum()),
-            "frame {index} has the checksum {:#06x} instead of {sum:#06x}: is tx checksum offload off?",
-            tcp.checksum()
-        );
-        let from = [&source[..], &tcp.source_port().to_be_bytes()].concat();
-        let to = [&destination[..], &tcp.destination_port().to_be_bytes()].concat();
-        flows.insert(if from < to { [from.clone(), to.clone()] } else { [to.clone(), from.clone()] });
+        ensure_sum(index, sum, tcp.checksum())?;
+        counts.see(&frame.bytes)?;
+        let flow = flow(net, tcp.source_port(), tcp.destination_port());
+        let mut ends = flow.clone();
+        ends.sort();
+        flows.insert(ends);
+        let flow = flow.concat();
         let payload = tcp.payload().len();
-        if payload > 0 {
+        let sack = tcp
+            .options_iterator()
+            .flatten()
+            .any(|option| matches!(option, etherparse::TcpOptionElement::SelectiveAcknowledgement(..)));
+        counts.sacks[usize::from(payload == 0)] += usize::from(sack);
+        let before = acknowledged.insert(flow.clone(), tcp.acknowledgment_number());
+        if payload == 0 {
+            let plain = !(tcp.syn() || tcp.fin() || tcp.rst());
+            counts.duplicate_acks += usize::from(plain && before == Some(tcp.acknowledgment_number()));
+        } else {
             counts.data += 1;
             let end = tcp.sequence_number().wrapping_add(payload as u32);
-            let seen = next.entry([from, to].concat()).or_insert(tcp.sequence_number());
+            let seen = next.entry(flow).or_insert(tcp.sequence_number());
             counts.behind += usize::from((tcp.sequence_number().wrapping_sub(*seen) as i32) < 0);
             if (end.wrapping_sub(*seen) as i32) > 0 {
                 *seen = end;
@@ -71,8 +78,61 @@ pub(super) fn count(frames: &[Built]) -> Result<Counts> {
         }
     }
     counts.flows = flows.len();
-    ensure!(counts.longest <= 1514, "a frame of {} bytes: is segmentation offload off?", counts.longest);
     Ok(counts)
+}
+
+/// As [`count`], of UDP over IPv4, where each direction is a flow and no checksum is zero.
+///
+/// # Errors
+/// The first frame that no wire would carry.
+pub(super) fn count_udp(frames: &[Built]) -> Result<Counts> {
+    let mut counts = Counts { frames: frames.len(), ..Counts::default() };
+    let (mut flows, mut sizes) = (BTreeSet::new(), BTreeSet::new());
+    for (index, frame) in frames.iter().enumerate() {
+        let packet = SlicedPacket::from_ethernet(&frame.bytes).with_context(|| format!("frame {index}"))?;
+        let (Some(net @ NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) =
+            (&packet.net, &packet.transport)
+        else {
+            anyhow::bail!("frame {index} is not UDP over IPv4");
+        };
+        let header = udp.to_header();
+        let sum = header.calc_checksum_ipv4(&ip.header().to_header(), udp.payload())?;
+        ensure_sum(index, sum, udp.checksum())?;
+        counts.see(&frame.bytes)?;
+        flows.insert(flow(net, udp.source_port(), udp.destination_port()));
+        counts.data += 1;
+        sizes.insert(udp.payload().len());
+    }
+    counts.sizes = sizes.len();
+    counts.flows = flows.len();
+    Ok(counts)
+}
+
+impl Counts {
+    fn see(&mut self, frame: &[u8]) -> Result<()> {
+        ensure!(frame.len() <= 1514, "a frame of {} bytes: is segmentation offload off?", frame.len());
+        self.longest = self.longest.max(frame.len());
+        self.buckets.insert(rss::hash(frame) & 7);
+        Ok(())
+    }
+}
+
+/// Both ends, the sender first.
+fn flow(net: &NetSlice<'_>, from: u16, to: u16) -> [Vec<u8>; 2] {
+    let (source, destination) = match net {
+        NetSlice::Ipv4(ip) => (ip.header().source().to_vec(), ip.header().destination().to_vec()),
+        NetSlice::Ipv6(ip) => (ip.header().source().to_vec(), ip.header().destination().to_vec()),
+        NetSlice::Arp(_) => Default::default(),
+    };
+    [[&source[..], &from.to_be_bytes()].concat(), [&destination[..], &to.to_be_bytes()].concat()]
+}
+
+fn ensure_sum(index: usize, sum: u16, field: u16) -> Result<()> {
+    ensure!(
+        is_same_sum(sum, field),
+        "frame {index} has the checksum {field:#06x} instead of {sum:#06x}: is tx checksum offload off?"
+    );
+    Ok(())
 }
 
 /// In ones' complement both forms of zero are one; the kernel's software checksum writes 0xffff.
@@ -87,7 +147,7 @@ fn is_same_sum(one: u16, two: u16) -> bool {
 pub(super) fn write(folder: &Path, frames: &[Built], comment: &str, entry: &mut Entry) -> Result<usize> {
     let mut writer = PcapngWriter::new(Vec::new(), comment)?;
     for frame in frames {
-        writer.write(frame.time_ns, &frame.bytes, frame.comment.as_deref())?;
+        writer.write_hashed(frame.time_ns, &frame.bytes, frame.hash, frame.comment.as_deref())?;
     }
     let stored = compress(&writer.finish()?);
     entry.sha256 = sha256_hex(&stored);
@@ -147,7 +207,7 @@ mod tests {
             .tcp(1, 2, sequence, 500)
             .write(&mut bytes, &vec![7; payload])
             .unwrap();
-        Built { time_ns: 0, bytes, comment: None }
+        Built { time_ns: 0, bytes, hash: None, comment: None }
     }
 
     #[test]
@@ -156,7 +216,8 @@ mod tests {
         let frames =
             [frame(start, 100), frame(start.wrapping_add(200), 100), frame(start.wrapping_add(100), 100)];
         let counts = count(&frames).unwrap();
-        assert_eq!(counts, Counts { frames: 3, flows: 1, data: 3, behind: 1, longest: 154 });
+        assert_eq!((counts.frames, counts.flows, counts.data, counts.behind), (3, 1, 3, 1));
+        assert_eq!((counts.longest, counts.sacks, counts.duplicate_acks), (154, [0, 0], 0));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use super::script::Script;
 use super::segment::Segment;
 
 mod ip;
+mod jumbo;
 mod link;
 mod stream;
 mod tcp;
+mod udp;
 
 /// A named case that runs in every shape it fits.
 pub(super) struct Recipe {
@@ -37,8 +39,8 @@ pub(super) enum Only {
     SmallV4,
 }
 
-/// All cases.
-pub(super) fn recipes() -> Vec<Recipe> {
+/// All cases of TCP.
+pub(super) fn tcp() -> Vec<Recipe> {
     let groups = [
         stream::data(),
         tcp::flags(),
@@ -47,10 +49,43 @@ pub(super) fn recipes() -> Vec<Recipe> {
         ip::lengths(),
         ip::v4(),
         ip::v6(),
+        ip::v6_in_order(),
         link::between(),
+        link::addresses(),
+        link::tags(),
         stream::sizes(),
     ];
     groups.into_iter().flatten().collect()
+}
+
+/// All cases of UDP that is coalesced.
+pub(super) fn udp() -> Vec<Recipe> {
+    let groups = [
+        udp::data(),
+        udp::header(),
+        udp::lengths(),
+        ip::v4(),
+        ip::v6(),
+        udp::v6_out_of_order(),
+        link::between(),
+        udp::link(),
+        link::tags(),
+        udp::sizes(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+/// All cases of BIG TCP.
+pub(super) fn big() -> Vec<Recipe> {
+    jumbo::big()
+}
+
+/// UDP where it is not coalesced.
+pub(super) fn udp_off() -> Recipe {
+    alone("udp_off", Only::All, |c| {
+        c.full(3);
+        c.deliver(&[c.mss; 3]);
+    })
 }
 
 /// The one case in which the engine is not the kernel: its headers do not fit the engine's window.

@@ -1,16 +1,27 @@
 //! Writing a case down: segments one after the other, and what the kernel makes of them.
 
-use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader};
-use gro_bench::trace::tcp_payload;
+use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
+use gro_bench::trace::payload;
 
-use super::segment::{Ip, Segment};
+use super::segment::{Ip, Segment, Transport};
 
 /// What a case is built with: its family, payload size and options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
+    /// Of UDP instead of TCP.
+    pub(super) udp: bool,
     pub(super) v6: bool,
     pub(super) mss: usize,
     pub(super) timestamps: bool,
+}
+
+/// A frame of a case.
+pub(super) struct Sent {
+    /// The silence before it, in nanoseconds.
+    pub(super) gap: u64,
+    pub(super) bytes: Vec<u8>,
+    /// The receive hash; none is zero.
+    pub(super) hash: Option<u32>,
 }
 
 /// The state of one flow's sender while a recipe runs.
@@ -24,8 +35,8 @@ pub(super) struct Script {
     sequence: u32,
     identification: u16,
     gap: u64,
-    /// Frames and the silence before each, in nanoseconds.
-    pub(super) frames: Vec<(u64, Vec<u8>)>,
+    hash: Option<u32>,
+    pub(super) frames: Vec<Sent>,
     /// Payload bytes of the packets that leave.
     pub(super) delivered: Vec<u32>,
 }
@@ -48,6 +59,7 @@ impl Script {
             sequence: first,
             identification,
             gap: STEP_NS,
+            hash: None,
             frames: Vec::new(),
             delivered: Vec::new(),
         }
@@ -81,7 +93,13 @@ impl Script {
 
     /// A frame that is no segment of this flow.
     pub(super) fn raw(&mut self, frame: Vec<u8>) {
-        self.frames.push((std::mem::replace(&mut self.gap, STEP_NS), frame));
+        let gap = std::mem::replace(&mut self.gap, STEP_NS);
+        self.frames.push(Sent { gap, bytes: frame, hash: self.hash });
+    }
+
+    /// The receive hash of the frames that follow.
+    pub(super) fn hash(&mut self, hash: u32) {
+        self.hash = Some(hash);
     }
 
     /// Silence before the next frame, in nanoseconds.
@@ -115,9 +133,14 @@ impl Script {
         self.identification = identification;
     }
 
-    /// Bytes of the IP and TCP headers of a plain segment.
+    /// Bytes of the IP and transport headers of a plain segment.
     pub(super) fn headers(&self) -> usize {
-        20 + if self.shape.v6 { 40 } else { 20 } + if self.shape.timestamps { 12 } else { 0 }
+        let ip = if self.shape.v6 { 40 } else { 20 };
+        ip + match (self.shape.udp, self.shape.timestamps) {
+            (true, _) => 8,
+            (false, true) => 32,
+            (false, false) => 20,
+        }
     }
 
     /// States what leaves, in order.
@@ -127,24 +150,25 @@ impl Script {
 
     /// Payload bytes of the frame at `index`, by its headers.
     pub(super) fn payload_of(&self, index: usize) -> usize {
-        tcp_payload(&self.frames[index].1) as usize
+        payload(&self.frames[index].bytes) as usize
     }
 
     /// A right segment at the sender's place.
     pub(super) fn segment(&self, length: usize) -> Segment {
-        let mut tcp = TcpHeader::new(40_000 + self.flow, 1_024 + self.case, self.sequence, 501);
-        tcp.ack = true;
-        tcp.acknowledgment_number = self.first ^ 0x5555_0000;
-        if self.shape.timestamps {
-            timestamps(&mut tcp, 1_000, 2_000);
-        }
+        let (source_port, destination_port) = (40_000 + self.flow, 1_024 + self.case);
+        let (transport, protocol) = if self.shape.udp {
+            let header = UdpHeader { source_port, destination_port, ..Default::default() };
+            (Transport::Udp(header), IpNumber::UDP)
+        } else {
+            (Transport::Tcp(self.tcp(source_port, destination_port)), IpNumber::TCP)
+        };
         let ethernet = Ethernet2Header {
             destination: [2, 0, 0, 0, 0, 2],
             source: [2, 0, 0, 0, 0, 1],
             ether_type: EtherType::IPV4,
         };
         let ip = if self.shape.v6 {
-            let mut header = Ipv6Header { hop_limit: 64, next_header: IpNumber::TCP, ..Default::default() };
+            let mut header = Ipv6Header { hop_limit: 64, next_header: protocol, ..Default::default() };
             header.source = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
             header.destination = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
             Ip::V6(header, Vec::new())
@@ -153,7 +177,7 @@ impl Script {
                 identification: self.identification,
                 dont_fragment: true,
                 time_to_live: 64,
-                protocol: IpNumber::TCP,
+                protocol,
                 source: [10, 0, 0, 1],
                 destination: [10, 0, 0, 2],
                 ..Default::default()
@@ -162,7 +186,18 @@ impl Script {
         // The pattern follows the place in the stream, so that bytes in the wrong place show, and compresses.
         let place = self.sequence.wrapping_sub(self.first) as usize;
         let payload = (place..place + length).map(|at| b'a' + (at % 23) as u8).collect();
-        Segment { ethernet, vlan: None, ip, tcp, payload, edits: Vec::new() }
+        Segment { ethernet, vlan: None, tpid: 0x8100, ip, transport, payload, edits: Vec::new() }
+    }
+
+    /// A right TCP header at the sender's place, also in a script of UDP.
+    pub(super) fn tcp(&self, source_port: u16, destination_port: u16) -> TcpHeader {
+        let mut tcp = TcpHeader::new(source_port, destination_port, self.sequence, 501);
+        tcp.ack = true;
+        tcp.acknowledgment_number = self.first ^ 0x5555_0000;
+        if self.shape.timestamps {
+            timestamps(&mut tcp, 1_000, 2_000);
+        }
+        tcp
     }
 }
 

@@ -1,6 +1,6 @@
-//! One TCP segment in its frame: headers as etherparse has them, right by default, and edits that break them.
+//! One TCP segment or UDP datagram in its frame: headers as etherparse has them, right by default, and edits that break them.
 
-use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader};
+use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 
 /// A frame to be: change fields freely, [`Segment::bytes`] makes lengths and checksums fit.
 #[derive(Clone)]
@@ -8,8 +8,10 @@ pub(super) struct Segment {
     pub(super) ethernet: Ethernet2Header,
     /// The identifier of an 802.1Q tag in front of the type.
     pub(super) vlan: Option<u16>,
+    /// The type of that tag.
+    pub(super) tpid: u16,
     pub(super) ip: Ip,
-    pub(super) tcp: TcpHeader,
+    pub(super) transport: Transport,
     pub(super) payload: Vec<u8>,
     /// Damage done to the finished frame, in order.
     pub(super) edits: Vec<Edit>,
@@ -23,13 +25,22 @@ pub(super) enum Ip {
     V6(Ipv6Header, Vec<(IpNumber, Vec<u8>)>),
 }
 
+/// The transport header.
+#[derive(Clone)]
+pub(super) enum Transport {
+    Tcp(TcpHeader),
+    Udp(UdpHeader),
+}
+
 /// Damage to a finished frame.
 pub(super) type Edit = fn(&mut Vec<u8>, &Layout);
 
 /// Where the headers of a finished frame start.
 pub(super) struct Layout {
     pub(super) ip: usize,
-    pub(super) tcp: usize,
+    pub(super) transport: usize,
+    /// Where the checksum is in the transport header.
+    checksum: usize,
     pub(super) v6: bool,
 }
 
@@ -50,6 +61,30 @@ impl Segment {
         }
     }
 
+    /// The TCP header. Only for recipes of TCP.
+    pub(super) fn tcp(&mut self) -> &mut TcpHeader {
+        match &mut self.transport {
+            Transport::Tcp(header) => header,
+            Transport::Udp(_) => unreachable!("a recipe for TCP only runs with TCP"),
+        }
+    }
+
+    /// Source and destination port.
+    pub(super) fn ports(&mut self) -> [&mut u16; 2] {
+        match &mut self.transport {
+            Transport::Tcp(header) => [&mut header.source_port, &mut header.destination_port],
+            Transport::Udp(header) => [&mut header.source_port, &mut header.destination_port],
+        }
+    }
+
+    /// The protocol behind the IP headers.
+    pub(super) fn set_protocol(&mut self, protocol: IpNumber) {
+        match &mut self.ip {
+            Ip::V4(header) => header.protocol = protocol,
+            Ip::V6(header, _) => header.next_header = protocol,
+        }
+    }
+
     /// Puts an extension header of `8 + body` bytes, filled by `body` from its third byte on, behind those there are.
     pub(super) fn extend(&mut self, kind: IpNumber, body: &[u8]) {
         let Ip::V6(_, extensions) = &mut self.ip else { unreachable!("extension headers are IPv6") };
@@ -64,7 +99,7 @@ impl Segment {
         self.edits.push(edit);
     }
 
-    /// Chooses the first two payload bytes so that the TCP checksum comes out as 0x0000.
+    /// Chooses the first two payload bytes so that the checksum comes out as zero: 0x0000 with TCP, 0xffff with UDP.
     pub(super) fn zero_checksum(&mut self) {
         self.payload[..2].fill(0);
         let sum = self.checksum();
@@ -73,15 +108,29 @@ impl Segment {
 
     /// The frame, without FCS.
     pub(super) fn bytes(mut self) -> Vec<u8> {
-        self.tcp.checksum = self.checksum();
+        let length = self.payload.len() as u16;
+        if let Transport::Udp(header) = &mut self.transport {
+            header.length = 8 + length;
+        }
+        let sum = self.checksum();
+        let transport_header = match &mut self.transport {
+            Transport::Tcp(header) => {
+                header.checksum = sum;
+                header.to_bytes().to_vec()
+            }
+            Transport::Udp(header) => {
+                header.checksum = sum;
+                header.to_bytes().to_vec()
+            }
+        };
         let mut frame = Vec::new();
         frame.extend_from_slice(&self.ethernet.destination);
         frame.extend_from_slice(&self.ethernet.source);
         if let Some(identifier) = self.vlan {
-            frame.extend_from_slice(&[0x81, 0x00]);
+            frame.extend_from_slice(&self.tpid.to_be_bytes());
             frame.extend_from_slice(&identifier.to_be_bytes());
         }
-        let transport = self.tcp.header_len() + self.payload.len();
+        let transport = transport_header.len() + self.payload.len();
         let ip = frame.len() + 2;
         let v6 = match self.ip {
             Ip::V4(mut header) => {
@@ -106,8 +155,9 @@ impl Segment {
                 true
             }
         };
-        let layout = Layout { ip, tcp: frame.len(), v6 };
-        frame.extend_from_slice(&self.tcp.to_bytes());
+        let checksum = if matches!(self.transport, Transport::Tcp(_)) { 16 } else { 6 };
+        let layout = Layout { ip, transport: frame.len(), checksum, v6 };
+        frame.extend_from_slice(&transport_header);
         frame.extend_from_slice(&self.payload);
         for edit in self.edits {
             edit(&mut frame, &layout);
@@ -116,12 +166,19 @@ impl Segment {
     }
 
     fn checksum(&self) -> u16 {
-        let sum = match &self.ip {
-            Ip::V4(header) => {
-                self.tcp.calc_checksum_ipv4_raw(header.source, header.destination, &self.payload).ok()
+        let payload = &self.payload[..];
+        let sum = match (&self.ip, &self.transport) {
+            (Ip::V4(ip), Transport::Tcp(header)) => {
+                header.calc_checksum_ipv4_raw(ip.source, ip.destination, payload)
             }
-            Ip::V6(header, _) => {
-                self.tcp.calc_checksum_ipv6_raw(header.source, header.destination, &self.payload).ok()
+            (Ip::V6(ip, _), Transport::Tcp(header)) => {
+                header.calc_checksum_ipv6_raw(ip.source, ip.destination, payload)
+            }
+            (Ip::V4(ip), Transport::Udp(header)) => {
+                header.calc_checksum_ipv4_raw(ip.source, ip.destination, payload)
+            }
+            (Ip::V6(ip, _), Transport::Udp(header)) => {
+                header.calc_checksum_ipv6_raw(ip.source, ip.destination, payload)
             }
         };
         sum.expect("payloads are a few kilobytes")
@@ -150,13 +207,13 @@ pub(super) fn repair_ipv4(frame: &mut [u8], layout: &Layout) {
     header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
-/// Changes a 16-bit word of the TCP header by `change` (xor) and its checksum by the opposite, so that it verifies.
+/// Changes a 16-bit word of the transport header by `change` (xor) and its checksum by the opposite, so that it verifies.
 pub(super) fn change_word(frame: &mut [u8], layout: &Layout, offset: usize, change: u16) {
-    let at = layout.tcp + offset;
+    let at = layout.transport + offset;
     let old = u16::from_be_bytes([frame[at], frame[at + 1]]);
     let new = old ^ change;
     frame[at..at + 2].copy_from_slice(&new.to_be_bytes());
-    let at = layout.tcp + 16;
+    let at = layout.transport + layout.checksum;
     let field = u16::from_be_bytes([frame[at], frame[at + 1]]);
     // RFC 1624: HC' = ~(~HC + ~m + m').
     let mut sum = u32::from(!field) + u32::from(!old) + u32::from(new);

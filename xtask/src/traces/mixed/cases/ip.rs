@@ -144,12 +144,6 @@ pub(super) fn v6() -> Vec<Recipe> {
             from_third_of_five(c, |s| s.v6().traffic_class = 0xb8);
             c.deliver(&[2 * c.mss, 3 * c.mss]);
         }),
-        recipe("ip_flow_label", Only::V6, |c| {
-            c.full(2);
-            c.with(c.mss, |s| s.damage(|frame, at| frame[at.ip + 3] ^= 0x5a));
-            c.full(2);
-            c.deliver(&[2 * c.mss, c.mss, 2 * c.mss]);
-        }),
         recipe("ip_addresses_differ", Only::V6, |c| {
             c.full(1);
             c.with(c.mss, |s| s.v6().destination[15] = 3);
@@ -172,12 +166,6 @@ pub(super) fn v6() -> Vec<Recipe> {
             c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]));
             c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 1]));
             c.deliver(&[c.mss; 2]);
-        }),
-        recipe("ip_v6ext_some", Only::V6, |c| {
-            c.full(1);
-            c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]));
-            c.full(1);
-            c.deliver(&[c.mss; 3]);
         }),
         recipe("ip_v6ext_hop_by_hop", Only::V6, |c| {
             for _ in 0..3 {
@@ -216,27 +204,16 @@ pub(super) fn v6() -> Vec<Recipe> {
             }
             c.deliver(&[3 * c.mss]);
         }),
-        recipe("ip_v6ext_three_kinds_psh", Only::V6, |c| {
-            for at in 0..4 {
-                c.with(c.mss, |s| {
-                    s.tcp.psh = at == 1;
-                    s.extend(IpNumber::IPV6_HEADER_HOP_BY_HOP, &[1, 4, 0, 0, 0, 0]);
-                    s.extend(IpNumber::IPV6_ROUTE_HEADER, &[4, 0, 0, 0, 0, 0]);
-                    s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
-                });
-            }
-            c.deliver(&[2 * c.mss, 2 * c.mss]);
-        }),
         recipe("ip_v6ext_cut", Only::V6, |c| {
             overtaken(c, |s| {
                 s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
-                s.damage(|frame, at| frame.truncate(at.tcp - 4));
+                s.damage(|frame, at| frame.truncate(at.transport - 4));
             });
         }),
         recipe("ip_v6ext_longer_than_frame", Only::V6, |c| {
             overtaken(c, |s| {
                 s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
-                s.damage(|frame, at| frame[at.tcp - 7] = 255);
+                s.damage(|frame, at| frame[at.transport - 7] = 255);
             });
         }),
         // A chain beyond the engine's window, where kernel and engine still deliver the same: nothing could merge.
@@ -244,17 +221,46 @@ pub(super) fn v6() -> Vec<Recipe> {
             c.with(c.mss, |s| s.extend(IpNumber::IPV6_HEADER_HOP_BY_HOP, &long_padding()));
             c.deliver(&[c.mss]);
         }),
+        recipe("ip_no_next_header", Only::V6, |c| {
+            overtaken(c, |s| s.damage(|frame, at| frame[at.ip + 6] = 59));
+        }),
+    ]
+}
+
+/// Where TCP's order or flags decide too.
+pub(super) fn v6_in_order() -> Vec<Recipe> {
+    vec![
+        recipe("ip_flow_label", Only::V6, |c| {
+            c.full(2);
+            c.with(c.mss, |s| s.damage(|frame, at| frame[at.ip + 3] ^= 0x5a));
+            c.full(2);
+            c.deliver(&[2 * c.mss, c.mss, 2 * c.mss]);
+        }),
+        recipe("ip_v6ext_some", Only::V6, |c| {
+            c.full(1);
+            c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]));
+            c.full(1);
+            c.deliver(&[c.mss; 3]);
+        }),
+        recipe("ip_v6ext_three_kinds_psh", Only::V6, |c| {
+            for at in 0..4 {
+                c.with(c.mss, |s| {
+                    s.tcp().psh = at == 1;
+                    s.extend(IpNumber::IPV6_HEADER_HOP_BY_HOP, &[1, 4, 0, 0, 0, 0]);
+                    s.extend(IpNumber::IPV6_ROUTE_HEADER, &[4, 0, 0, 0, 0, 0]);
+                    s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
+                });
+            }
+            c.deliver(&[2 * c.mss, 2 * c.mss]);
+        }),
         recipe("ip_v6ext_long_chain_psh", Only::V6, |c| {
             for _ in 0..3 {
                 c.with(c.mss, |s| {
-                    s.tcp.psh = true;
+                    s.tcp().psh = true;
                     s.extend(IpNumber::IPV6_HEADER_HOP_BY_HOP, &long_padding());
                 });
             }
             c.deliver(&[c.mss; 3]);
-        }),
-        recipe("ip_no_next_header", Only::V6, |c| {
-            overtaken(c, |s| s.damage(|frame, at| frame[at.ip + 6] = 59));
         }),
         recipe("ip_version", Only::V6, |c| {
             c.full(1);
@@ -273,7 +279,7 @@ pub(super) fn lengths() -> Vec<Recipe> {
         recipe("len_padding_bad_csum", Only::All, |c| {
             kept_in_order(c, |s| {
                 s.damage(|frame, at| {
-                    frame[at.tcp + 16] ^= 0x40;
+                    frame[at.transport + 16] ^= 0x40;
                     frame.resize(frame.len() + 6, 0);
                 });
             });
@@ -297,13 +303,13 @@ pub(super) fn lengths() -> Vec<Recipe> {
             overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.ip)));
         }),
         recipe("len_cut_in_tcp_header", Only::All, |c| {
-            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.tcp + 10)));
+            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.transport + 10)));
         }),
         recipe("len_cut_behind_ip_header", Only::All, |c| {
-            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.tcp)));
+            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.transport)));
         }),
         recipe("len_cut_in_tcp_options", Only::Timestamps, |c| {
-            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.tcp + 26)));
+            overtaken(c, |s| s.damage(|frame, at| frame.truncate(at.transport + 26)));
         }),
     ]
 }

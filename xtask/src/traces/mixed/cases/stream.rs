@@ -70,7 +70,7 @@ pub(super) fn data() -> Vec<Recipe> {
         recipe("ack", Only::All, |c| {
             c.data(0);
             c.data(0);
-            c.with(0, |s| s.tcp.acknowledgment_number += 1);
+            c.with(0, |s| s.tcp().acknowledgment_number += 1);
             c.deliver(&[0, 0, 0]);
         }),
         recipe("ack_between_data", Only::All, |c| {
