@@ -2,6 +2,7 @@
 
 use crate::backend::vlan_word;
 use crate::schedule::{Step, schedule};
+use crate::segment::behind_tags;
 use crate::trace::{Frame, Trace};
 use etherparse::{NetHeaders, PacketHeaders, TcpHeader, TransportHeader};
 use gro_core::user::{Delivered, Engine, Why};
@@ -83,7 +84,7 @@ impl Story<'_> {
             Why::Flush(_) => None,
         });
         let headers = Headers::of(&self.frame().bytes);
-        let ipv6 = self.frame().bytes.get(12..14) == Some(&[0x86, 0xdd]);
+        let ipv6 = behind_tags(&self.frame().bytes).0 == ETHERTYPE_IPV6;
         let left = self.out.iter().map(|packet| (packet.first, packet.last, packet.why.name())).collect();
         let (verdict, rule, source, words) = match (self.result, flushed, bypass) {
             (GroResult::Merged, None, _) => {
@@ -167,8 +168,16 @@ impl Story<'_> {
             }
             FlushReason::Size => {
                 let size = held.len() - ETHERNET + new.payload;
-                let limit = if new.ipv6 { self.config.gro_max_size } else { self.config.gro_ipv4_max_size };
-                format!("{size} bytes would reach gro_max_size {limit}")
+                let untagged = behind_tags(&self.frame().bytes).1 == ETHERNET;
+                let (name, limit) = match new.ipv6 && untagged {
+                    true => ("gro_max_size", self.config.gro_max_size),
+                    false => ("gro_ipv4_max_size", self.config.gro_ipv4_max_size),
+                };
+                if size < limit as usize {
+                    // Only TCP goes on, and not in front of extension headers that the jumbo header would overwrite.
+                    return format!("{size} bytes would reach 65536, the most for such a packet");
+                }
+                format!("{size} bytes would reach {name} {limit}")
             }
             FlushReason::Length => {
                 "its IP length differs from the bytes present, or its reserved bit is set".to_owned()
@@ -179,6 +188,7 @@ impl Story<'_> {
 }
 
 const ETHERNET: usize = 14;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// The values that rules compare.
 struct Headers {
@@ -204,7 +214,7 @@ impl Headers {
         let payload = headers.payload.slice().len();
         let (ipv6, class, ttl, id) = match headers.net? {
             NetHeaders::Ipv4(ip, _) => {
-                let class = bytes.get(ETHERNET + 1).copied().unwrap_or(0);
+                let class = bytes.get(behind_tags(bytes).1 + 1).copied().unwrap_or(0);
                 (false, class, ip.time_to_live, ip.identification)
             }
             NetHeaders::Ipv6(ip, _) => (true, ip.traffic_class, ip.hop_limit, 0),

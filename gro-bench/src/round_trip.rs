@@ -117,10 +117,12 @@ pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>),
 
 /// The length in the jumbo header of the packet that `frames` become, if GSO leaves that header in.
 fn jumbo_left_in(layout: &Layout, frames: &[&[u8]]) -> Option<u32> {
-    let has_extensions = layout.ipv6 && layout.l4 > layout.ip + IPV6_HEADER;
+    if !layout.ipv6 || layout.l4 == layout.ip + IPV6_HEADER {
+        return None;
+    }
     let payload: usize = frames.iter().map(|frame| frame.len() - layout.payload).sum();
     let length = layout.payload - layout.ip - IPV6_HEADER + payload;
-    (has_extensions && length > usize::from(u16::MAX)).then_some(length as u32 + 8)
+    (length > usize::from(u16::MAX)).then_some(length as u32 + 8)
 }
 
 const IPV6_HEADER: usize = 40;

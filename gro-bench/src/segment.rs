@@ -98,7 +98,7 @@ fn without_jumbo(frame: &Bytes) -> Bytes {
 }
 
 /// The ethertype behind in-band VLAN tags, and the offset of what it names.
-fn behind_tags(frame: &[u8]) -> (u16, usize) {
+pub(crate) fn behind_tags(frame: &[u8]) -> (u16, usize) {
     let mut at = 14;
     loop {
         match frame.get(at - 2..at) {

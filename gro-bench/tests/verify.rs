@@ -25,7 +25,10 @@ fn the_shipped_expectations_hold_and_the_json_has_the_keys_of_its_schema() {
     assert_eq!(keys(&json), ["equal", "runs", "schema"]);
     assert_eq!((&json["schema"], &json["equal"]), (&Value::from(1), &Value::from(true)));
     let runs = json["runs"].as_array().unwrap();
-    assert_eq!(runs.iter().map(|run| run["config"].as_str().unwrap()).collect::<Vec<_>>(), ["tc", "default"]);
+    assert_eq!(
+        runs.iter().map(|run| run["config"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["tc", "default", "big", "in-band"]
+    );
     let manifest = entry("tcp-mixed");
     for run in runs {
         assert_eq!(keys(run), ["backends", "config", "equal", "frames", "trace"]);
@@ -102,8 +105,8 @@ fn another_digest_than_the_manifest_expects_is_a_difference() {
 
     let report = run(file, &mut backend::all(), &[]);
     assert_eq!((report.equal, report.exit_code()), (false, 1));
-    let [tc, default] = &report.runs[..] else { panic!("two configs: {report:?}") };
-    assert!(tc.equal && !default.equal);
+    let [tc, default, big, in_band] = &report.runs[..] else { panic!("four configs: {report:?}") };
+    assert!(tc.equal && !default.equal && big.equal && in_band.equal);
     let words = default.difference.as_deref().unwrap();
     assert!(words.contains("all agree on") && words.contains(&good[..16]), "{words}");
     assert_eq!(default.first_differing_frame, None);

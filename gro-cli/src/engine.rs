@@ -85,7 +85,8 @@ impl EngineArgs {
     }
 }
 
-fn profile(name: &str) -> Result<Release, String> {
+/// A rule set by its name.
+pub(crate) fn profile(name: &str) -> Result<Release, String> {
     Release::by_name(name).ok_or_else(|| format!("there are {}", Release::ALL.map(Release::name).join(", ")))
 }
 

@@ -1,6 +1,7 @@
 //! `gro hash`
 
 use gro_bench::hex;
+use gro_core::Release;
 use std::io::Write as _;
 
 /// Print the program hash of the library, of the tc object and of the NIC image.
@@ -10,6 +11,9 @@ use std::io::Write as _;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status: 0 all equal, 1 they differ, 2 an artefact cannot be read.")]
 pub(crate) struct Args {
+    /// Rule set; that of the running kernel, or linux-6.18 where none matches it
+    #[arg(long, value_name = "PROFILE", value_parser = crate::engine::profile)]
+    profile: Option<Release>,
     /// Print JSON (schema 1)
     #[arg(short, long)]
     json: bool,
@@ -27,15 +31,16 @@ struct Hashes {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let library = gro_core::program_hash::<gro_core::Linux618>();
-    let tc = gro_ebpf::Object::committed(gro_core::Release::Linux618).program_hash()?;
+    let profile = args.profile.or_else(|| gro_bench::kernel::profile().ok()).unwrap_or_default();
+    let library = profile.program_hash();
+    let tc = gro_ebpf::Object::committed(profile).program_hash()?;
     // Booted, so that it is the firmware's own word; a device refuses an image whose header says another hash.
-    let image = gro_nic::Image::parse(gro_nic::LINUX_6_18)?;
+    let image = gro_nic::Image::parse(gro_nic::committed(profile))?;
     let nic = gro_nic::Nic::new(&image, &gro_nic::NicConfig::default())?.program_hash();
     let hashes = Hashes {
         schema: 1,
         equal: library == tc && library == nic,
-        profile: <gro_core::Linux618 as gro_core::Profile>::NAME,
+        profile: profile.name(),
         source: hex(&gro_core::source_hash()),
         library: hex(&library),
         tc: hex(&tc),

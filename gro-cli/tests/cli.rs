@@ -16,7 +16,7 @@ fn verify_says_equal_with_exit_0() {
     let output = gro([OsStr::new("verify"), bulk(folder.path()).as_os_str()]);
     let text = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}{}", self::text(&output.stderr));
-    assert!(text.lines().filter(|line| line.starts_with("bulk ")).count() == 2, "two configs: {text}");
+    assert!(text.lines().filter(|line| line.starts_with("bulk ")).count() == 4, "four configs: {text}");
     assert!(
         text.ends_with("equal: every backend that ran delivered the same bytes for the same reasons\n"),
         "{text}"
@@ -203,6 +203,44 @@ fn hash_shows_three_equal_hashes() {
     let json: serde_json::Value = serde_json::from_slice(&gro(["hash", "-j"]).stdout).unwrap();
     assert_eq!((&json["schema"], &json["equal"]), (&1.into(), &true.into()));
     assert_eq!(json["library"], of("library"));
+}
+
+#[test]
+fn each_profile_has_a_hash_of_its_own_that_its_images_carry() {
+    let hash = |profile: &str| {
+        let output = gro(["hash", "-j", "--profile", profile]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["profile"], profile);
+        json["library"].as_str().unwrap().to_owned()
+    };
+    let hashes = ["linux-6.12", "linux-6.18", "linux-7.x"].map(hash);
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2]);
+    assert!(fails(["hash", "--profile", "linux-5.4"]).contains("linux-6.12, linux-6.18, linux-7.x"));
+}
+
+#[test]
+fn engine_flags_reach_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let file = file.to_str().unwrap();
+    // Twelve segments merge into one packet; a limit in the midst makes two of them, and the words say which.
+    let explain = |flags: &[&str]| text(&gro([&["explain", "-r", file][..], flags].concat()).stdout);
+    assert!(!explain(&[]).contains("gro_ipv4_max_size"));
+    assert!(explain(&["--gro-max-size", "6000"]).contains("would reach gro_ipv4_max_size 6000"));
+    let verify = gro(["verify", file, "--gro-max-size", "6000"]);
+    let table = text(&verify.stdout);
+    assert_eq!(verify.status.code(), Some(0), "{table}");
+    assert!(
+        table.lines().any(|line| line.starts_with("bulk   flags") && !line.contains("not applicable")),
+        "{table}"
+    );
+    assert!(fails(["verify", file, "--gro-max-size", "524281"]).contains("524280"));
+    assert!(
+        fails(["replay", "-r", file, "-w", "-", "--backend", "tc", "--rx-vlan-strip", "off"])
+            .contains("tc ingress")
+    );
+    assert!(fails(["replay", "-r", file, "-w", "-", "--backend", "tc"]).contains("gro_max_size 65536"));
 }
 
 #[test]
