@@ -11,6 +11,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// The rule set of our engine.
+    pub profile: &'static str,
     /// Whether every backend that ran agreed on every trace.
     pub equal: bool,
     /// Required backends that did not run everywhere they could, with the reason.

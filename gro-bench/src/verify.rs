@@ -81,7 +81,8 @@ pub fn verify(
     }
     progress(total, total, "");
     let equal = runs.iter().all(|run| run.equal);
-    Ok(Report { schema: SCHEMA, equal, missing: missing(&options.require, &runs), runs })
+    let profile = options.profile.name();
+    Ok(Report { schema: SCHEMA, profile, equal, missing: missing(&options.require, &runs), runs })
 }
 
 fn row(

@@ -22,7 +22,7 @@ fn the_shipped_expectations_hold_and_the_json_has_the_keys_of_its_schema() {
     let report = run(path("tcp-mixed"), &mut backend::all(), &["user", "nic"]);
     assert!(report.equal && report.exit_code() == 0 && report.missing.is_empty(), "{report:?}");
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(keys(&json), ["equal", "runs", "schema"]);
+    assert_eq!(keys(&json), ["equal", "profile", "runs", "schema"]);
     assert_eq!((&json["schema"], &json["equal"]), (&Value::from(1), &Value::from(true)));
     let runs = json["runs"].as_array().unwrap();
     assert_eq!(

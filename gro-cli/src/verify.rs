@@ -159,7 +159,7 @@ fn table(out: &mut impl std::io::Write, report: &Report, backends: &[&str]) -> s
     for missing in &report.missing {
         writeln!(out, "\nrequired, but did not run: {missing}")?;
     }
-    writeln!(out, "{}", verdict(report))
+    writeln!(out, "profile {}; {}", report.profile, verdict(report))
 }
 
 fn packets_out(run: &Run) -> String {

@@ -236,11 +236,10 @@ fn engine_flags_reach_the_engine() {
         "{table}"
     );
     assert!(fails(["verify", file, "--gro-max-size", "524281"]).contains("524280"));
-    assert!(
-        fails(["replay", "-r", file, "-w", "-", "--backend", "tc", "--rx-vlan-strip", "off"])
-            .contains("tc ingress")
-    );
-    assert!(fails(["replay", "-r", file, "-w", "-", "--backend", "tc"]).contains("gro_max_size 65536"));
+    let tc = ["replay", "-r", file, "-w", "-", "--backend", "tc"];
+    let in_band = [&tc[..], &["--gro-max-size", "9000", "--rx-vlan-strip", "off"]].concat();
+    assert!(fails(in_band).contains("tc ingress"));
+    assert!(fails(tc).contains("gro_max_size 65536"));
 }
 
 #[test]
