@@ -119,7 +119,8 @@ impl Flow {
             return false;
         }
         let (held, new) = (&self.key, &packet.key);
-        let mut difference = held.protocol ^ new.protocol | Rule::FlowLabel.of::<P>(held.label ^ new.label);
+        let mut difference = Rule::Protocol.of::<P>(held.protocol ^ new.protocol)
+            | Rule::FlowLabel.of::<P>(held.label ^ new.label);
         for index in 0..held.macs.len() {
             difference |= Rule::Macs.of::<P>(held.macs[index] ^ new.macs[index]);
         }
@@ -129,7 +130,8 @@ impl Flow {
         for index in 0..held.addresses.len() {
             difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ new.addresses[index]);
         }
-        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) {
+        // Headers that join must be equally long, whatever a mutant thinks of their bytes.
+        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) || !P::on(Rule::Protocol) {
             difference |= self.l3 ^ packet.l3 | self.l4 ^ packet.l4;
         }
         // Equal next headers in equal bytes end at the same offset; unequal chains are unequal somewhere in the new one.

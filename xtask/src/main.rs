@@ -8,6 +8,7 @@ mod check;
 mod digests;
 mod fuzz;
 mod images;
+mod mutants;
 mod toolchain;
 mod traces;
 
@@ -25,6 +26,8 @@ enum Task {
     Digests,
     /// Compares our backends with the running kernel on random batches.
     FuzzKernel(fuzz::Args),
+    /// Switches each rule off and names what notices, in SPECIFICATION.md.
+    Mutants(mutants::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
         Task::FuzzKernel(args) => fuzz::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }
