@@ -4,7 +4,8 @@
 mod every_backend;
 
 use every_backend::{Tcp, entry, path, shipped};
-use gro_bench::report::{Report, Side};
+use gro_bench::mutants::{MutantError, Report};
+use gro_bench::report::{self, Side};
 use gro_bench::trace::Trace;
 use gro_bench::{CONFIGS, Options, backend, mutants, rule_name, verify};
 use gro_core::Rule;
@@ -39,6 +40,21 @@ fn every_rule_is_missed_when_it_is_switched_off() {
     }
 }
 
+/// Where kernel and engine part, everything would be caught; so nothing is.
+#[test]
+fn a_trace_that_differs_without_a_mutant_catches_none() {
+    let traces = path("tcp-mixed").with_file_name("divergences");
+    let mut kernel = backend::by_name("kernel").unwrap();
+    match mutants::catch(&traces, kernel.as_mut(), &[Rule::Window]) {
+        Err(MutantError::Differs { input, words }) => {
+            assert_eq!(input, "tcp6-long-chain under default");
+            assert!(words.contains("kernel"), "{words}");
+        }
+        Ok(Report { skipped: Some(why), .. }) => eprintln!("kernel skipped: {why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn without_a_mutant_the_same_comparison_is_equal() {
     let report = report(None);
@@ -70,7 +86,7 @@ fn check(mutant: Rule, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
     }
 }
 
-fn report(mutant: Option<Rule>) -> Report {
+fn report(mutant: Option<Rule>) -> report::Report {
     let options = Options { traces: vec![path("tcp-mixed")], mutant, ..Options::default() };
     verify(&options, &mut backend::all(), |_, _, _| ()).unwrap()
 }

@@ -91,7 +91,9 @@ pub fn describe(rule: Rule) -> Description {
         Rule::FlagsAlone => (TCP, "tcp_gro_receive", "a segment with FIN, PSH, RST, SYN or URG is held"),
         Rule::EmptyAlone => (TCP, "tcp_gro_receive", "an empty segment is held"),
         Rule::UrgentDiffers => (TCP, "tcp_gro_receive", "another urgent pointer does not join"),
-        Rule::FlushFirst => ("order", "dev_gro_receive", "what cannot join overtakes the packet of its flow"),
+        Rule::FlushFirst => {
+            ("order", "dev_gro_receive", "what cannot join leaves the packet of its flow held")
+        }
         Rule::UdpOff => (UDP, "udp_gro_receive", "datagrams are coalesced though nobody asked"),
         Rule::UdpNoChecksum => (UDP, "udp_gro_receive_segment", "datagrams without checksum join"),
         Rule::UdpChecksum => (UDP, "udp_gro_receive_segment", "the checksum is not verified"),
