@@ -8,6 +8,7 @@ mod compare;
 pub mod explain;
 pub mod fuzz;
 pub mod kernel;
+pub mod mutants;
 mod outcome;
 pub mod report;
 pub mod round_trip;

@@ -4,9 +4,10 @@
 mod every_backend;
 
 use every_backend::{Tcp, entry, path, shipped};
-use gro_bench::report::{Report, Side};
+use gro_bench::mutants::{MutantError, Report};
+use gro_bench::report::{self, Side};
 use gro_bench::trace::Trace;
-use gro_bench::{Options, backend, verify};
+use gro_bench::{CONFIGS, Options, backend, mutants, rule_name, verify};
 use gro_core::Rule;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,40 @@ fn a_mutant_that_ignores_the_window_is_found() {
 #[test]
 fn a_mutant_that_ignores_the_acknowledgement_is_found() {
     check(Rule::Ack, "tcp_ack_third_on.ipv4.100", |tcp| tcp.ack());
+}
+
+#[test]
+fn every_rule_is_missed_when_it_is_switched_off() {
+    let traces = path("tcp-mixed");
+    let mut kernel = backend::by_name("kernel").unwrap();
+    let report = mutants::catch(traces.parent().unwrap(), kernel.as_mut(), &Rule::ALL).unwrap();
+    if let Some(why) = &report.skipped {
+        eprintln!("kernel skipped: {why}; the mutants are compared with the engine that has all rules");
+    }
+    let at_large: Vec<_> = report.mutants.iter().filter(|(_, caught)| caught.is_none()).collect();
+    assert!(at_large.is_empty(), "nothing notices that these are off: {at_large:?}");
+    assert_eq!(report.mutants.len(), Rule::ALL.len());
+    for (rule, caught) in &report.mutants {
+        let caught = caught.as_ref().unwrap();
+        eprintln!("{}: {}, truth: {}", rule_name(*rule), caught.by, caught.truth);
+        let may_be_user = report.skipped.is_some() || NOT_ASKED.contains(rule);
+        assert!(caught.truth == "kernel" || may_be_user, "{rule:?}");
+    }
+}
+
+/// Where kernel and engine part, everything would be caught; so nothing is.
+#[test]
+fn a_trace_that_differs_without_a_mutant_catches_none() {
+    let traces = path("tcp-mixed").with_file_name("divergences");
+    let mut kernel = backend::by_name("kernel").unwrap();
+    match mutants::catch(&traces, kernel.as_mut(), &[Rule::Window]) {
+        Err(MutantError::Differs { input, words }) => {
+            assert_eq!(input, "tcp6-long-chain under default");
+            assert!(words.contains("kernel"), "{words}");
+        }
+        Ok(Report { skipped: Some(why), .. }) => eprintln!("kernel skipped: {why}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -36,7 +71,7 @@ fn check(mutant: Rule, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
     let report = report(Some(mutant));
     assert!(!report.equal);
     assert_eq!(report.exit_code(), 1, "{report:?}");
-    assert_eq!(report.runs.len(), 2);
+    assert_eq!(report.runs.len(), CONFIGS.len());
     for run in &report.runs {
         let difference = run.difference.as_deref().expect("the difference in words");
         assert!(!run.equal, "{}", run.config);
@@ -51,7 +86,7 @@ fn check(mutant: Rule, case: &str, what: impl Fn(&Tcp<'_>) -> u32) {
     }
 }
 
-fn report(mutant: Option<Rule>) -> Report {
+fn report(mutant: Option<Rule>) -> report::Report {
     let options = Options { traces: vec![path("tcp-mixed")], mutant, ..Options::default() };
     verify(&options, &mut backend::all(), |_, _, _| ()).unwrap()
 }
@@ -82,3 +117,6 @@ fn first_held_before_a_change(trace: &Trace, what: impl Fn(&Tcp<'_>) -> u32) -> 
 }
 
 const ACK: u8 = 0x10;
+
+/// Rules about what a kernel may be unable to show: time, and tags that stay in the bytes.
+const NOT_ASKED: [Rule; 5] = [Rule::Age, Rule::Budget, Rule::Timer, Rule::UdpSegments, Rule::InBandVlan];

@@ -78,7 +78,8 @@ impl Merged {
     pub(crate) fn of<P: Profile>(flow: &Flow) -> Self {
         let many = is_many(flow.segs);
         let ipv6 = flow.ipv6 & 1;
-        let network_len = flow.network_len();
+        let first_len = flow.payload - flow.l3 + flow.gso_size;
+        let network_len = if P::on(Rule::MergedLength) { flow.network_len() } else { first_len };
         let udp = flow.udp & 1;
         let l4_len = flow.payload - flow.l4 + flow.bytes;
 
@@ -98,15 +99,19 @@ impl Merged {
         let ip_len = network_len.wrapping_sub(IPV6_HEADER * ipv6);
         let over = 0xffff_u32.wrapping_sub(ip_len) >> 31;
         let length = ip_len & over.wrapping_sub(1);
-        let old = (flow.payload - flow.l3 + flow.gso_size) as u16;
-        let ipv4_check = checksum::replace(flow.id_check as u16, old, length as u16) as u32;
-        let has_jumbo = over & ipv6 & P::JUMBO_HEADER as u32;
+        let old = first_len as u16;
+        let ipv4_check = if P::on(Rule::MergedIpv4Checksum) {
+            checksum::replace(flow.id_check as u16, old, length as u16) as u32
+        } else {
+            flow.id_check & 0xffff
+        };
+        let has_jumbo = Rule::JumboHeader.of::<P>(over & ipv6 & P::JUMBO_HEADER as u32);
         let patches = [
             patch(flow.l3 + 2 + 2 * ipv6, length),
             patch(flow.l3 + 10 - 6 * ipv6, ipv4_check ^ (ipv4_check ^ length) & ipv6.wrapping_neg()),
             // TCP: data offset and flags. UDP: length.
             patch(flow.l4 + 12 - 8 * udp, (flow.control >> 16) | l4_len & udp.wrapping_neg()),
-            patch(check, l4_check),
+            patch(check, Rule::MergedChecksum.of::<P>(l4_check)),
         ];
         let fixed_id = Rule::FixedIdType.of::<P>(flow.fixed_id & !ipv6 & 1);
         let cwr = (flow.control & CWR != 0) as u32;

@@ -163,7 +163,9 @@ pub fn event<P: Profile, T: Table, D: Datapath>(
     clock: (u32, &Config),
 ) {
     begin::<P>(state, event, clock.1);
-    if event as u8 == Event::PollEnd as u8 && !P::on(Rule::PollEnd) {
+    let unheard = event as u8 == Event::PollEnd as u8 && !P::on(Rule::PollEnd)
+        || event as u8 == Event::Tick as u8 && !P::on(Rule::Timer);
+    if unheard {
         return;
     }
     for _ in 0..EVENT_STEPS {
@@ -195,7 +197,9 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
     event: Event,
     now: u32,
 ) -> bool {
-    let index = state.cursor & (BUCKETS as u32 - 1);
+    let last = BUCKETS as u32 - 1;
+    let index = state.cursor & last;
+    let index = if P::on(Rule::BucketOrder) { index } else { last - index };
     if let Some(Bucket { list, .. }) = table.bucket(index)
         && list.count() > 0
     {
@@ -240,6 +244,9 @@ fn is_valid<P: Profile, D: Datapath>(
 ) -> bool {
     let rule = if packet.udp != 0 { Rule::UdpChecksum } else { Rule::TcpChecksum };
     if packet.mismatch && P::on(Rule::LengthFirst) || input.meta.verified || !P::on(rule) {
+        return true;
+    }
+    if packet.udp != 0 && packet.check_urgent >> 16 == 0 && !P::on(Rule::UdpNoChecksum) {
         return true;
     }
     let len = input.window.len();

@@ -3,7 +3,7 @@
 use crate::checksum::{at_parity, fold, halves};
 use crate::coalesce::{FIN, PSH};
 use crate::datapath::Input;
-use crate::parse::{IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER};
+use crate::parse::{IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TAGS, TCP_HEADER};
 use crate::profile::Profile;
 use crate::rule::Rule;
 use crate::window::{HEADER_MAX, Window};
@@ -23,6 +23,8 @@ pub struct Flow {
     pub vlan: u32,
     /// Flow identity.
     pub key: Key,
+    /// As in [`Packet::tags`].
+    pub tags: [u32; TAGS],
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
     /// Offset of the IP header, in bytes.
@@ -81,6 +83,7 @@ impl Flow {
         hash: 0,
         vlan: 0,
         key: Key::EMPTY,
+        tags: [0; TAGS],
         udp: 0,
         l3: 0,
         l4: 0,
@@ -119,18 +122,24 @@ impl Flow {
             return false;
         }
         let (held, new) = (&self.key, &packet.key);
-        let mut difference = held.protocol ^ new.protocol | Rule::FlowLabel.of::<P>(held.label ^ new.label);
+        let mut difference = Rule::Protocol.of::<P>(held.protocol ^ new.protocol)
+            | Rule::FlowLabel.of::<P>(held.label ^ new.label);
         for index in 0..held.macs.len() {
             difference |= Rule::Macs.of::<P>(held.macs[index] ^ new.macs[index]);
-        }
-        for index in 0..held.tags.len() {
-            difference |= Rule::InBandVlan.of::<P>(held.tags[index] ^ new.tags[index]);
         }
         for index in 0..held.addresses.len() {
             difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ new.addresses[index]);
         }
-        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) {
-            difference |= self.l3 ^ packet.l3 | self.l4 ^ packet.l4;
+        // Headers that join must be equally long, whatever a mutant thinks of their bytes.
+        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) || !P::on(Rule::Protocol) {
+            difference |= self.l4 ^ packet.l4;
+        }
+        // As many tags, and the same ones.
+        difference |= self.l3 ^ packet.l3;
+        if packet.is_tagged() {
+            for index in 0..TAGS {
+                difference |= Rule::InBandVlan.of::<P>(self.tags[index] ^ packet.tags[index]);
+            }
         }
         // Equal next headers in equal bytes end at the same offset; unequal chains are unequal somewhere in the new one.
         let words = packet.extension_words() as usize;
@@ -165,6 +174,9 @@ impl Flow {
         self.hash = input.meta.hash;
         self.vlan = input.meta.vlan;
         self.key = packet.key;
+        if packet.is_tagged() {
+            self.tags = packet.tags;
+        }
         self.udp = packet.udp;
         self.l3 = packet.l3;
         self.l4 = packet.l4;

@@ -2,7 +2,7 @@
 
 use crate::coalesce::{CWR, FIN, PSH};
 use crate::complete::{GSO_TCP_ACCECN, GSO_TCP_ECN};
-use crate::parse::{L3_UNTAGGED, Packet};
+use crate::parse::Packet;
 use crate::rule::Rule;
 
 /// A rule-set version: what one kernel release does. A compile-time parameter of the engine.
@@ -216,12 +216,15 @@ impl Config {
     #[inline(always)]
     pub(crate) fn max_size<P: Profile>(&self, packet: &Packet) -> u32 {
         // The device's protocol is that of the outer tag.
-        let ipv6 = packet.is_ipv6() && packet.l3 == L3_UNTAGGED;
+        let ipv6 = packet.is_ipv6() && !packet.is_tagged();
         let rule = if ipv6 { Rule::Ipv6MaxSize } else { Rule::Ipv4MaxSize };
         let limit = if ipv6 { self.gro_max_size } else { self.gro_ipv4_max_size };
         let limit = if P::on(rule) { limit } else { Self::MAX_SIZE };
+        if limit <= LEGACY_MAX_SIZE {
+            return limit;
+        }
         let legacy = packet.udp != 0 && P::on(Rule::LegacyMaxSize) || packet.loses_extensions::<P>();
-        if legacy && limit > LEGACY_MAX_SIZE { LEGACY_MAX_SIZE } else { limit }
+        if legacy { LEGACY_MAX_SIZE } else { limit }
     }
 
     /// Whether a poll of this many frames leaves the packets of the current jiffy (`napi_poll` and `napi_complete_done`,

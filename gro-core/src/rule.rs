@@ -20,12 +20,16 @@ pub enum Rule {
     Eviction,
     /// What leaves together leaves oldest first.
     OldestFirst,
+    /// Buckets leave in order.
+    BucketOrder,
     /// Everything leaves at the end of a poll.
     PollEnd,
     /// With a flush timeout, packets of the current jiffy stay.
     Age,
     /// A poll that used its budget leaves nothing.
     Budget,
+    /// The flush timer delivers everything.
+    Timer,
     /// A held packet that nothing joined leaves as it came.
     Single,
     /// IPv4 packets stay below `gro_ipv4_max_size`.
@@ -34,6 +38,8 @@ pub enum Rule {
     Ipv6MaxSize,
     /// Only TCP grows beyond 65,535 bytes.
     LegacyMaxSize,
+    /// A TCP packet over IPv6 of more than 65,535 bytes gets a header with its length.
+    JumboHeader,
     /// An IPv4 header with options overtakes.
     Ipv4Options,
     /// An IPv4 fragment overtakes.
@@ -44,6 +50,8 @@ pub enum Rule {
     Ipv4Length,
     /// The reserved IPv4 flag ends the merge.
     Ipv4Reserved,
+    /// A flow has one ethertype and one protocol.
+    Protocol,
     /// A flow has one pair of addresses.
     Addresses,
     /// TTL or hop limit stays the same.
@@ -56,6 +64,10 @@ pub enum Rule {
     IpId,
     /// The identification may stay the same, if it does so from the second segment on.
     FixedIpId,
+    /// The identification may stay the same without the don't-fragment bit, too.
+    FixedIdWithoutDf,
+    /// Only the second segment decides whether the identification stays the same.
+    SecondDecides,
     /// The identification counts modulo 2^16.
     IpIdWraps,
     /// A packet of one identification is marked `SKB_GSO_TCP_FIXEDID`.
@@ -82,6 +94,8 @@ pub enum Rule {
     Window,
     /// A segment with CWR does not join.
     Cwr,
+    /// A segment without ACK may join.
+    NoAckFlag,
     /// FIN and PSH may differ.
     FinPushDiffer,
     /// The acknowledgement number stays the same.
@@ -108,6 +122,8 @@ pub enum Rule {
     EmptyAlone,
     /// The urgent pointer may differ.
     UrgentDiffers,
+    /// What cannot join a packet of its flow completes it first.
+    FlushFirst,
     /// UDP is left alone unless it is asked for.
     UdpOff,
     /// A datagram without checksum is left alone.
@@ -120,35 +136,47 @@ pub enum Rule {
     UdpSegments,
     /// An in-band VLAN tag is part of the flow.
     InBandVlan,
+    /// The IP length of a merged packet is its own.
+    MergedLength,
+    /// The IPv4 header checksum of a merged packet is its own.
+    MergedIpv4Checksum,
+    /// The TCP or UDP checksum of a merged packet is its own.
+    MergedChecksum,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 67] = [
         Self::Hash,
         Self::Bucket,
         Self::Vlan,
         Self::Macs,
         Self::Eviction,
         Self::OldestFirst,
+        Self::BucketOrder,
         Self::PollEnd,
         Self::Age,
         Self::Budget,
+        Self::Timer,
         Self::Single,
         Self::Ipv4MaxSize,
         Self::Ipv6MaxSize,
         Self::LegacyMaxSize,
+        Self::JumboHeader,
         Self::Ipv4Options,
         Self::Ipv4Fragment,
         Self::Ipv4Checksum,
         Self::Ipv4Length,
         Self::Ipv4Reserved,
+        Self::Protocol,
         Self::Addresses,
         Self::Ttl,
         Self::Tos,
         Self::DontFragment,
         Self::IpId,
         Self::FixedIpId,
+        Self::FixedIdWithoutDf,
+        Self::SecondDecides,
         Self::IpIdWraps,
         Self::FixedIdType,
         Self::Ipv6Length,
@@ -162,6 +190,7 @@ impl Rule {
         Self::Flags,
         Self::Window,
         Self::Cwr,
+        Self::NoAckFlag,
         Self::FinPushDiffer,
         Self::Ack,
         Self::Options,
@@ -175,12 +204,16 @@ impl Rule {
         Self::FlagsAlone,
         Self::EmptyAlone,
         Self::UrgentDiffers,
+        Self::FlushFirst,
         Self::UdpOff,
         Self::UdpNoChecksum,
         Self::UdpChecksum,
         Self::UdpLength,
         Self::UdpSegments,
         Self::InBandVlan,
+        Self::MergedLength,
+        Self::MergedIpv4Checksum,
+        Self::MergedChecksum,
     ];
 
     /// `word` where the rule applies, else 0: a difference that does not count.
@@ -197,6 +230,6 @@ mod tests {
     #[test]
     fn all_has_every_rule_once() {
         assert!(Rule::ALL.iter().enumerate().all(|(number, rule)| *rule as usize == number));
-        assert_eq!(Rule::ALL.last(), Some(&Rule::InBandVlan));
+        assert_eq!(Rule::ALL.last(), Some(&Rule::MergedChecksum));
     }
 }

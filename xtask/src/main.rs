@@ -8,6 +8,7 @@ mod check;
 mod digests;
 mod fuzz;
 mod images;
+mod mutants;
 mod round_trip;
 mod toolchain;
 mod traces;
@@ -28,6 +29,8 @@ enum Task {
     FuzzKernel(fuzz::Args),
     /// Sends the merged packets of the shipped traces through the running kernel's GSO.
     RoundTrip,
+    /// Switches each rule off and names what notices, in SPECIFICATION.md.
+    Mutants(mutants::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Digests => digests::run(),
         Task::FuzzKernel(args) => fuzz::run(&args),
         Task::RoundTrip => round_trip::run(),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

@@ -74,12 +74,8 @@ pub fn fuzz(
     let mut counts =
         Counts { compared: ours.iter().map(|backend| (backend.name(), 0)).collect(), ..Counts::default() };
     while counts.batches < batches {
-        let engine = EngineConfig::of(config(&mut random));
-        let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(&mut random)).collect();
-        if engine.config.gro_max_size > Config::DEFAULT.gro_max_size {
-            counts.excluded += exclude_lost(&mut batches);
-        }
-        let trace = trace(batches);
+        let Round { engine, trace, excluded, .. } = round(&mut random);
+        counts.excluded += excluded;
         let truth = match kernel.run(&trace, &engine) {
             Ok(truth) => truth,
             Err(BackendError::Skipped(why)) => return Err(FuzzError::Skipped(why)),
@@ -107,15 +103,34 @@ pub fn fuzz(
     Ok(counts)
 }
 
-/// Takes out what the kernel would lose; how many frames that was.
-fn exclude_lost(batches: &mut Vec<Vec<Frame>>) -> usize {
-    let count = |batches: &[Vec<Frame>]| batches.iter().map(Vec::len).sum::<usize>();
-    let before = count(batches);
-    for batch in batches.iter_mut() {
-        batch.retain(|frame| extension_bytes(&frame.bytes) <= 8);
+/// [`BATCHES_PER_RUN`] batches and the config that they share.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The config.
+    pub engine: EngineConfig,
+    /// The batches, a poll each.
+    pub trace: Trace,
+    /// Number of each poll's batch in the round, from 0: a batch of which nothing is left has no poll.
+    pub numbers: Vec<usize>,
+    /// See [`Counts::excluded`].
+    pub excluded: usize,
+}
+
+/// The next round.
+pub fn round(random: &mut Random) -> Round {
+    let engine = EngineConfig::of(config(random));
+    let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(random)).collect();
+    let mut excluded = 0;
+    if engine.config.gro_max_size > Config::DEFAULT.gro_max_size {
+        for batch in &mut batches {
+            let before = batch.len();
+            batch.retain(|frame| extension_bytes(&frame.bytes) <= 8);
+            excluded += before - batch.len();
+        }
     }
-    batches.retain(|batch| !batch.is_empty());
-    before - count(batches)
+    let (numbers, batches) =
+        batches.into_iter().enumerate().filter(|(_, batch)| !batch.is_empty()).unzip::<_, _, _, Vec<_>>();
+    Round { engine, trace: trace(batches), numbers, excluded }
 }
 
 /// Bytes of hop-by-hop, routing and destination-options headers behind an IPv6 header.

@@ -9,9 +9,10 @@ use crate::rule::Rule;
 /// Whether the identification is fixed: the second segment decides by repeating the first one's.
 #[inline(always)]
 pub(super) fn fixed_id<P: Profile>(held: &Flow, packet: &Packet) -> bool {
-    let allowed = !P::FIXED_ID_NEEDS_DF || packet.dont_fragment != 0;
-    held.fixed_id != 0
-        || allowed && held.segs == 1 && id_offset::<P>(held, packet) == 0 && P::on(Rule::FixedIpId)
+    let without_df = !P::FIXED_ID_NEEDS_DF && P::on(Rule::FixedIdWithoutDf);
+    let allowed = without_df || packet.dont_fragment != 0;
+    let in_time = held.segs == 1 || !P::on(Rule::SecondDecides);
+    held.fixed_id != 0 || allowed && in_time && id_offset::<P>(held, packet) == 0 && P::on(Rule::FixedIpId)
 }
 
 /// Zero when the headers may be merged.

@@ -10,6 +10,7 @@ use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
 use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
+use crate::rule::Rule;
 
 /// FIN in the TCP flag word ([`Packet::control`]).
 pub const FIN: u32 = 0x0001_0000;
@@ -78,7 +79,11 @@ pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, 
             fixed_id,
         };
     }
-    let flush = why_not::<P>(held, difference, packet, fixed_id, max_size);
+    let flush = if P::on(Rule::FlushFirst) {
+        why_not::<P>(held, difference, packet, fixed_id, max_size)
+    } else {
+        FlushReason::None
+    };
     Verdict { flush, ..alone::<P>(packet) }
 }
 

@@ -10,6 +10,7 @@ use crate::rule::Rule;
 
 /// Flags with which a segment never waits for a follower.
 const CLOSING: u32 = URG | PSH | RST | SYN | FIN;
+const ACK: u32 = 0x0010_0000;
 const WINDOW: u32 = 0x0000_ffff;
 const FLAGS: u32 = 0x0fff_0000;
 const DATA_OFFSET: u32 = 0xf000_0000;
@@ -25,6 +26,7 @@ pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &
         | Rule::Sequence.of::<P>(held.next_seq ^ packet.seq)
         | Rule::Options.of::<P>(difference.0)
         | if P::on(Rule::UrgentDiffers) { 0 } else { held.urgent ^ packet.check_urgent & 0xffff }
+        | if P::on(Rule::NoAckFlag) || packet.udp != 0 { 0 } else { !packet.control & ACK }
 }
 
 /// How the flag words differ: window, flags, and the data offset, which is the options' length.

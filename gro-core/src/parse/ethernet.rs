@@ -11,17 +11,17 @@ use crate::window::Window;
 pub(super) fn parse(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Result<u16, Bypass> {
     let mut ethertype = window.be16(ETHERNET_HEADER - 2);
     packet.l3 = L3_UNTAGGED;
-    packet.key.tags = [0; TAGS];
     if config.vlan as u32 != VlanMode::InBand as u32 {
         return Ok(ethertype);
     }
+    packet.tags = [0; TAGS];
     for index in 0..TAGS {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE_VLAN {
             break;
         }
         fits(window, packet.l3 + TAG)?;
         let tag = window.be32(packet.l3);
-        packet.key.tags[index] = (ethertype as u32) << 16 | tag >> 16;
+        packet.tags[index] = (ethertype as u32) << 16 | tag >> 16;
         ethertype = tag as u16;
         packet.l3 += TAG;
     }
@@ -62,7 +62,7 @@ mod tests {
         {
             let packet = tagged(tags, VlanMode::InBand).unwrap();
             let shift = 4 * tags.len() as u32;
-            assert_eq!(packet.key.tags, words);
+            assert_eq!(packet.tags, words);
             assert_eq!(packet.key.protocol >> 16, u32::from(ETHERTYPE_IPV4));
             assert_eq!((packet.l3, packet.l4, packet.payload), (14 + shift, 34 + shift, 54 + shift));
             assert_eq!((packet.payload_len, packet.mismatch), (100, false));

@@ -28,8 +28,6 @@ const FRAME_MAX: u32 = 65_535;
 pub struct Key {
     /// Destination and source MAC address.
     pub macs: [u32; 3],
-    /// In-band VLAN tags, outer first: TPID (high half) and TCI, 0 for none.
-    pub tags: [u32; TAGS],
     /// Ethertype of the IP header (high half) and, IPv4, the protocol; IPv6, the first next header.
     pub protocol: u32,
     /// IPv6: version and flow label. IPv4: 0.
@@ -42,8 +40,7 @@ pub struct Key {
 
 impl Key {
     /// No flow.
-    pub(crate) const EMPTY: Self =
-        Self { macs: [0; 3], tags: [0; TAGS], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
+    pub(crate) const EMPTY: Self = Self { macs: [0; 3], protocol: 0, label: 0, addresses: [0; 8], ports: 0 };
 }
 
 /// One segment in plain words: of TCP, or a UDP datagram, which is a segment without sequence number, flags and options.
@@ -53,6 +50,9 @@ impl Key {
 pub struct Packet {
     /// Flow identity.
     pub key: Key,
+    /// In-band VLAN tags, outer first: TPID (high half) and TCI, 0 for none. Of no meaning where [`Packet::l3`] says that there
+    /// is none.
+    pub tags: [u32; TAGS],
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
     /// Offset of the IP header.
@@ -103,6 +103,7 @@ impl Packet {
     /// No packet.
     pub const EMPTY: Self = Self {
         key: Key::EMPTY,
+        tags: [0; TAGS],
         udp: 0,
         l3: 0,
         l4: 0,
@@ -128,6 +129,12 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn extension_words(&self) -> u32 {
         if self.is_ipv6() { (self.l4 - self.l3 - IPV6_HEADER) / 4 } else { 0 }
+    }
+
+    /// Whether VLAN tags are in the bytes: then the IP header is behind them.
+    #[inline(always)]
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.l3 != L3_UNTAGGED
     }
 
     /// Whether the kernel's jumbo header would overwrite extension headers: `ipv6_gro_complete` (net/ipv6/ip6_offload.c) makes
