@@ -12,17 +12,23 @@
 //! It runs on any release and shows what that release does. The rules differ between releases; the profile that this crate's
 //! engine is built with is `linux-6.18`.
 
+mod record;
+mod timed;
+
 use super::{Backend, BackendError, EngineConfig, injected};
-use crate::sandbox::{self, Capture, Captured, INGRESS, Sandbox};
+use crate::sandbox::{self, Capture, INGRESS, Sandbox};
+use crate::schedule::schedule;
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record, kernel};
 use gro_core::profile::POLL_BUDGET;
-use gro_core::{Config, GroResult, VlanMode, checksum};
+use gro_core::{Config, GroResult, VlanMode};
 use gro_ebpf::abi::Target;
-use gro_ebpf::{Injector, Observed, Observer, Packet, Partial};
+use gro_ebpf::{Injector, Observed, Observer};
+use record::{record, verdict};
 use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use timed::Timed;
 
 /// The running kernel.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +44,7 @@ impl Backend for KernelBackend {
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
         applicable(trace, engine)?;
-        sandbox::run(|sandbox| Run::new(sandbox, engine)?.trace(trace))
+        sandbox::run(|sandbox| Run::new(sandbox, engine)?.trace(trace, &engine.config))
     }
 }
 
@@ -64,9 +70,6 @@ fn applicable(trace: &Trace, engine: &EngineConfig) -> Result<(), BackendError> 
     if running != Some(hz) {
         return refuse(format!("{hz} jiffies a second: this kernel has {}", running.unwrap_or(0)));
     }
-    if engine.config.flush_timeout != 0 {
-        return refuse("a flush timeout: the kernel's clock and its timer do not follow a trace".into());
-    }
     super::injectable(trace)?;
     match trace.polls.iter().map(|poll| poll.frames.len()).max() {
         Some(most) if most > POLL_BUDGET as usize => {
@@ -83,6 +86,10 @@ struct Run<'a> {
     capture: Capture,
     records: Vec<Record>,
     verdicts: Vec<GroResult>,
+    /// Frames sent.
+    taken: usize,
+    /// Frames in the packets that came out.
+    out: usize,
 }
 
 impl<'a> Run<'a> {
@@ -92,43 +99,54 @@ impl<'a> Run<'a> {
         injector.sink(INGRESS)?;
         let observer = Observer::load(Target { ifindex: sandbox.ingress, netns: sandbox.netns })?;
         let capture = Capture::open(sandbox.ingress).map_err(|error| capturing(&error))?;
-        Ok(Self { sandbox, injector, observer, capture, records: Vec::new(), verdicts: Vec::new() })
+        let (records, verdicts) = (Vec::new(), Vec::new());
+        Ok(Self { sandbox, injector, observer, capture, records, verdicts, taken: 0, out: 0 })
     }
 
-    fn trace(mut self, trace: &Trace) -> Result<Outcome, BackendError> {
+    fn trace(mut self, trace: &Trace, config: &Config) -> Result<Outcome, BackendError> {
         let start = Instant::now();
-        for poll in &trace.polls {
-            self.poll(trace, poll.frames.clone())?;
+        if config.flush_timeout == 0 {
+            for poll in &trace.polls {
+                self.poll(trace, poll.frames.clone())?;
+                // Everything leaves at its end (`napi_complete_done`, net/core/dev.c).
+                self.receive(self.taken)?;
+            }
+        } else {
+            Timed::new(&mut self)?.run(trace, &schedule(trace, config))?;
         }
         let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
         let verdicts = Some(self.verdicts);
         Ok(Outcome { records: self.records, decision_digest: None, verdicts, cost })
     }
 
-    /// One NAPI poll. Without a flush timeout everything leaves at its end (`napi_complete_done`, net/core/dev.c), so that all
-    /// frames have come out when it is over.
+    /// One NAPI poll.
     fn poll(&mut self, trace: &Trace, frames: Range<usize>) -> Result<(), BackendError> {
         let batch: Vec<_> = trace.frames[frames].iter().map(injected).collect();
         self.injector.send(self.sandbox.inject, &batch)?;
+        self.taken += batch.len();
+        Ok(())
+    }
+
+    /// Waits until GRO had all frames that were sent and `out` of them, or more, have come out; takes what came out.
+    ///
+    /// A poll whose last verdict is seen has ended: it ran on this CPU with BH disabled, where this thread could not run.
+    fn receive(&mut self, out: usize) -> Result<(), BackendError> {
         let end = Instant::now() + PATIENCE;
         let mut packets = Vec::new();
-        let (mut verdicts, mut segs) = (0, 0);
-        while verdicts < batch.len() || segs < batch.len() {
+        loop {
             match self.observer.next_event() {
-                Some(Observed::Frame(result)) => {
-                    self.verdicts.push(verdict(result)?);
-                    verdicts += 1;
-                }
+                Some(Observed::Frame(result)) => self.verdicts.push(verdict(result)?),
                 Some(Observed::Packet(packet)) => {
-                    segs += packet.segs as usize;
+                    self.out += packet.segs as usize;
                     packets.push(packet);
                 }
-                None if Instant::now() > end => {
-                    let text = format!("of {} frames, GRO took {verdicts} and delivered {segs}", batch.len());
-                    return Err(BackendError::Failed(text));
-                }
+                None if self.verdicts.len() >= self.taken && self.out >= out => break,
+                None if Instant::now() > end => return Err(self.miscounted()),
                 None => std::thread::yield_now(),
             }
+        }
+        if self.verdicts.len() > self.taken || self.out > self.taken {
+            return Err(self.miscounted());
         }
         let captured = self.capture.take(packets.len(), PATIENCE).map_err(|error| capturing(&error))?;
         for (packet, captured) in packets.into_iter().zip(captured) {
@@ -136,54 +154,27 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
 
-/// The kernel's `gro_result` (include/linux/netdevice.h).
-fn verdict(result: u32) -> Result<GroResult, BackendError> {
-    match result {
-        // GRO_MERGED, and GRO_MERGED_FREE: whether the skb's head was of use any more.
-        0 | 1 => Ok(GroResult::Merged),
-        2 => Ok(GroResult::Held),
-        3 => Ok(GroResult::Normal),
-        // GRO_CONSUMED: taken by asynchronous IPsec, which no sandbox has.
-        _ => Err(BackendError::Failed(format!("GRO's verdict on a frame is {result}"))),
+    /// Whether GRO holds nothing.
+    fn is_empty(&self) -> bool {
+        self.out == self.taken
+    }
+
+    /// Takes back everything behind a moment at which it held nothing, as it does now.
+    fn forget(&mut self, records: usize, frames: usize) {
+        self.records.truncate(records);
+        self.verdicts.truncate(frames);
+        (self.taken, self.out) = (frames, frames);
+    }
+
+    fn miscounted(&self) -> BackendError {
+        let (taken, verdicts) = (self.taken, self.verdicts.len());
+        BackendError::Failed(format!("of {taken} frames, GRO took {verdicts} and delivered {}", self.out))
     }
 }
 
-/// The canonical form: the packet as delivered, but for a checksum that the kernel left to the NIC.
-fn record(packet: Packet, captured: Captured) -> Result<Record, BackendError> {
-    let Captured { mut bytes, vlan } = captured;
-    let completed = packet.partial.is_none_or(|partial| complete(&mut bytes, partial).is_some());
-    if packet.len as usize != bytes.len() || !completed {
-        let text = format!("{packet:?} was captured with {} bytes", bytes.len());
-        return Err(BackendError::Failed(text));
-    }
-    Ok(Record {
-        bytes: bytes.into(),
-        gso_size: packet.gso_size,
-        segs: packet.segs,
-        gso_type: packet.gso_type,
-        vlan,
-        first: None,
-        last: None,
-        why: None,
-    })
-}
-
-/// Completes a `CHECKSUM_PARTIAL` field as `skb_checksum_help` (net/core/dev.c) does: the sum starts with the pseudo-header's,
-/// which is in the field. `None` when the field lies outside.
-///
-/// What sums to 0xFFFF is written 0x0000 for TCP and left for UDP (RFC 768, where 0 means none).
-fn complete(bytes: &mut [u8], Partial { start, offset }: Partial) -> Option<()> {
-    const UDP_OFFSET: u32 = 6;
-    let sum = gro_core::user::sum(bytes.get(start as usize..)?);
-    let field = match checksum::field(u32::from(sum)) {
-        0 if offset == UDP_OFFSET => 0xffff,
-        field => field,
-    };
-    let at = (start + offset) as usize;
-    bytes.get_mut(at..at + 2)?.copy_from_slice(&field.to_be_bytes());
-    Some(())
+fn clock(error: &io::Error) -> BackendError {
+    BackendError::Failed(format!("reading the kernel's jiffies: {error}"))
 }
 
 fn capturing(error: &io::Error) -> BackendError {
@@ -219,29 +210,6 @@ mod tests {
         tagged[12] = 0x81;
         assert!(not_applicable(trace(tagged.clone(), None, 1)));
         assert_eq!(refusal(&trace(tagged, Some(Vlan { tpid: 0x8100, tci: 1 }), 1)), None);
-
-        let engine = EngineConfig::of(Config { flush_timeout: 1, ..Config::DEFAULT });
-        assert!(applicable(&trace(vec![0; 60], None, 1), &engine).is_err());
-    }
-
-    #[test]
-    fn completes_to_the_right_zero() {
-        // The field holds the pseudo-header's sum; the other word makes all of it 0xFFFF.
-        let mut tcp = [0xaa, 0xff, 0xf0, 0, 0x0f];
-        assert_eq!(complete(&mut tcp, Partial { start: 1, offset: 2 }), Some(()));
-        assert_eq!(tcp, [0xaa, 0xff, 0xf0, 0, 0]);
-        let mut udp = [0xff, 0xf0, 0, 0, 0, 0, 0, 0x0f];
-        complete(&mut udp, Partial { start: 0, offset: 6 });
-        assert_eq!(udp, [0xff, 0xf0, 0, 0, 0, 0, 0xff, 0xff]);
-        assert_eq!(complete(&mut tcp, Partial { start: 1, offset: 3 }), None);
-        assert_eq!(complete(&mut tcp, Partial { start: 6, offset: 0 }), None);
-    }
-
-    #[test]
-    fn knows_the_verdicts() {
-        assert_eq!(verdict(1), verdict(0));
-        assert_eq!((verdict(2), verdict(3)), (Ok(GroResult::Held), Ok(GroResult::Normal)));
-        assert!(verdict(4).is_err());
     }
 
     #[test]
