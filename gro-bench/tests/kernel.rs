@@ -23,6 +23,7 @@ fn random_batches_come_out_as_the_kernel_delivers_them() {
     };
     eprintln!("{counts:?}");
     assert_eq!(counts.compared, [("user", BATCHES)]);
+    assert!(counts.timed[0].1 >= 100, "{counts:?}");
     // Batches that never merge, or always do, or for few reasons, would prove little.
     assert!(counts.packets * 10 > counts.frames && counts.packets * 10 < counts.frames * 9, "{counts:?}");
     assert!(counts.reasons.len() >= 30, "{counts:?}");
@@ -48,12 +49,15 @@ fn a_broken_rule_is_found_and_shrunk() {
         let broken = UserBackend.run(&trace, &EngineConfig { mutant: Some(mutant), ..ENGINE }).unwrap();
         assert!(!is_equal(&broken, &kernel), "{mutant:?}");
     }
-    match fuzz(SEED, BATCHES, &mut KernelBackend, &mut [Box::new(Broken)], |_| ()) {
-        // Two segments show that a window was ignored, with a third where one of them does not merge alone.
-        Err(FuzzError::Differs { batch, words }) => {
-            assert!(batch.len() <= 3 && words.contains("verdicts"), "{words}")
+    // Two segments show that a window was ignored, or that what is young was not kept; with a third where one of them does not
+    // merge alone.
+    for mutant in [Rule::Window, Rule::Age] {
+        match fuzz(SEED, BATCHES, &mut KernelBackend, &mut [Box::new(Broken(mutant))], |_| ()) {
+            Err(FuzzError::Differs { batch, words }) => {
+                assert!(batch.len() <= 3 && words.contains("verdicts"), "{words}")
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }
 
@@ -70,7 +74,7 @@ fn a_long_header_chain_is_where_kernel_and_engine_part() {
 }
 
 /// The userspace engine with a flipped rule.
-struct Broken;
+struct Broken(Rule);
 
 impl Backend for Broken {
     fn name(&self) -> &'static str {
@@ -78,7 +82,7 @@ impl Backend for Broken {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        UserBackend.run(trace, &EngineConfig { mutant: Some(Rule::Window), ..*engine })
+        UserBackend.run(trace, &EngineConfig { mutant: Some(self.0), ..*engine })
     }
 }
 

@@ -5,6 +5,7 @@ use clap::Parser;
 
 mod acceptance;
 mod check;
+mod determinism;
 mod digests;
 mod fuzz;
 mod images;
@@ -25,6 +26,8 @@ enum Task {
     Digests,
     /// Compares our backends with the running kernel on random batches.
     FuzzKernel(fuzz::Args),
+    /// Repeats random batches through the running kernel, which must do the same each time.
+    Determinism(determinism::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
         Task::FuzzKernel(args) => fuzz::run(&args),
+        Task::Determinism(args) => determinism::run(&args),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Equal means: the same packets in the same order, byte for byte, with the same segments, `gso_size`, GSO type and VLAN tag, and
 //! the same verdict on every frame where a backend tells. A difference is shrunk to the smallest batch that shows it.
+//!
+//! Most batches are a poll each and leave nothing behind. Now and then a run has a flush timeout and polls at random times.
 
 mod frames;
+mod timed;
 
 pub use frames::{Random, batch, pairs};
 
+use crate::schedule::{Step, schedule};
 use crate::trace::{Frame, Poll, Trace};
 use crate::{Backend, BackendError, EngineConfig, Outcome, compare, hex};
 use gro_core::user::Why;
@@ -16,6 +20,9 @@ use std::fmt::Write as _;
 
 /// Batches that share a config and a run of each backend.
 pub const BATCHES_PER_RUN: usize = 125;
+
+/// Of so many runs, one is followed by a run under a flush timeout; the middle one.
+const TIMED_EVERY: usize = 20;
 
 /// How much was compared, and what was seen.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +38,8 @@ pub struct Counts {
     pub excluded: usize,
     /// Batches that each of our backends ran.
     pub compared: Vec<(&'static str, usize)>,
+    /// Polls under a flush timeout that each of our backends ran, on top of the batches.
+    pub timed: Vec<(&'static str, usize)>,
     /// Reasons for which packets left.
     pub reasons: BTreeSet<&'static str>,
 }
@@ -71,44 +80,89 @@ pub fn fuzz(
     mut progress: impl FnMut(&Counts),
 ) -> Result<Counts, FuzzError> {
     let mut random = Random(seed);
-    let mut counts =
-        Counts { compared: ours.iter().map(|backend| (backend.name(), 0)).collect(), ..Counts::default() };
-    while counts.batches < batches {
+    // Of its own, so that the batches stay those of their seed.
+    let mut moments = Random(!seed);
+    let none: Vec<_> = ours.iter().map(|backend| (backend.name(), 0)).collect();
+    let mut counts = Counts { compared: none.clone(), timed: none, ..Counts::default() };
+    for run in 0.. {
+        if counts.batches >= batches {
+            break;
+        }
         let engine = EngineConfig::of(config(&mut random));
         let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(&mut random)).collect();
-        if engine.config.gro_max_size > Config::DEFAULT.gro_max_size {
-            counts.excluded += exclude_lost(&mut batches);
-        }
-        let trace = trace(batches);
-        let truth = match kernel.run(&trace, &engine) {
-            Ok(truth) => truth,
-            Err(BackendError::Skipped(why)) => return Err(FuzzError::Skipped(why)),
-            Err(why) => return Err(FuzzError::Backend { backend: kernel.name(), why }),
-        };
-        for (backend, (name, compared)) in ours.iter_mut().zip(&mut counts.compared) {
-            let outcome = match backend.run(&trace, &engine) {
-                Ok(outcome) => outcome,
-                Err(BackendError::NotApplicable(_)) => continue,
-                Err(why) => return Err(FuzzError::Backend { backend: name, why }),
-            };
-            if !is_equal(&outcome, &truth) {
-                let (batch, words) = smallest(&trace, &engine, kernel, backend.as_mut());
-                let words = format!("seed {seed:#x}, {:?}\n{words}", engine.config);
-                return Err(FuzzError::Differs { words, batch });
-            }
-            *compared += BATCHES_PER_RUN;
-            counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
-        }
+        counts.excluded += exclude_lost(&mut batches, &engine.config);
+        let ran = same(&trace(batches), &engine, kernel, ours, &mut counts)
+            .map_err(|error| error.seeded(seed, &engine.config))?;
+        add(&mut counts.compared, &ran, BATCHES_PER_RUN);
         counts.batches += BATCHES_PER_RUN;
-        counts.frames += trace.frames.len();
-        counts.packets += truth.records.len();
+        if run % TIMED_EVERY == TIMED_EVERY / 2 {
+            let engine = EngineConfig::of(timed_config(&mut moments, run / TIMED_EVERY));
+            let mut frames = vec![timed::timed(&mut moments, &engine.config)];
+            counts.excluded += exclude_lost(&mut frames, &engine.config);
+            let trace = timed::trace(frames.concat());
+            let ran = same(&trace, &engine, kernel, ours, &mut counts)
+                .map_err(|error| error.seeded(seed, &engine.config))?;
+            add(&mut counts.timed, &ran, trace.polls.len());
+        }
         progress(&counts);
     }
     Ok(counts)
 }
 
+impl FuzzError {
+    fn seeded(self, seed: u64, config: &Config) -> Self {
+        match self {
+            Self::Differs { words, batch } => {
+                Self::Differs { words: format!("seed {seed:#x}, {config:?}\n{words}"), batch }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Which of our backends ran a trace; those that did, did as the kernel.
+fn same(
+    trace: &Trace,
+    engine: &EngineConfig,
+    kernel: &mut dyn Backend,
+    ours: &mut [Box<dyn Backend>],
+    counts: &mut Counts,
+) -> Result<Vec<&'static str>, FuzzError> {
+    let truth = match kernel.run(trace, engine) {
+        Ok(truth) => truth,
+        Err(BackendError::Skipped(why)) => return Err(FuzzError::Skipped(why)),
+        Err(why) => return Err(FuzzError::Backend { backend: kernel.name(), why }),
+    };
+    let mut ran = Vec::new();
+    for backend in ours.iter_mut() {
+        let outcome = match backend.run(trace, engine) {
+            Ok(outcome) => outcome,
+            Err(BackendError::NotApplicable(_)) => continue,
+            Err(why) => return Err(FuzzError::Backend { backend: backend.name(), why }),
+        };
+        if !is_equal(&outcome, &truth) {
+            let (batch, words) = smallest(trace, engine, kernel, backend.as_mut());
+            return Err(FuzzError::Differs { words, batch });
+        }
+        ran.push(backend.name());
+        counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
+    }
+    counts.frames += trace.frames.len();
+    counts.packets += truth.records.len();
+    Ok(ran)
+}
+
+fn add(counts: &mut [(&'static str, usize)], ran: &[&'static str], more: usize) {
+    for (_, count) in counts.iter_mut().filter(|(name, _)| ran.contains(name)) {
+        *count += more;
+    }
+}
+
 /// Takes out what the kernel would lose; how many frames that was.
-fn exclude_lost(batches: &mut Vec<Vec<Frame>>) -> usize {
+fn exclude_lost(batches: &mut Vec<Vec<Frame>>, config: &Config) -> usize {
+    if config.gro_max_size <= Config::DEFAULT.gro_max_size {
+        return 0;
+    }
     let count = |batches: &[Vec<Frame>]| batches.iter().map(Vec::len).sum::<usize>();
     let before = count(batches);
     for batch in batches.iter_mut() {
@@ -168,6 +222,30 @@ fn config(random: &mut Random) -> Config {
     Config { gro_max_size, gro_ipv4_max_size, udp, ..Config::DEFAULT }
 }
 
+/// A config with a flush timeout. In every other run it is one that the tc datapath can run.
+fn timed_config(random: &mut Random, run: usize) -> Config {
+    let random_config = config(random);
+    let config =
+        if run.is_multiple_of(2) { Config { udp: random_config.udp, ..Config::TC } } else { random_config };
+    // Below a jiffy, and above.
+    Config { flush_timeout: random.of(&[2_000_000, 20_000_000, 500_000_000]), ..config }
+}
+
+/// What can be played alone: a poll, or under a flush timeout what is between two ticks.
+fn parts(whole: &Trace, config: &Config) -> Vec<Vec<Frame>> {
+    let mut parts = vec![Vec::new()];
+    for step in schedule(whole, config) {
+        if let (Step::Poll { frames, .. }, Some(part)) = (&step, parts.last_mut()) {
+            part.extend_from_slice(&whole.frames[frames.clone()]);
+        }
+        if config.flush_timeout == 0 || matches!(step, Step::Tick { .. }) {
+            parts.push(Vec::new());
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
 /// The first batch that differs, without the frames that the difference does not need, and both sides in words.
 fn smallest(
     whole: &Trace,
@@ -176,26 +254,31 @@ fn smallest(
     ours: &mut dyn Backend,
 ) -> (Vec<Frame>, String) {
     let mut both = |batch: &[Frame]| {
-        let trace = trace(vec![batch.to_vec()]);
+        let trace = timed::trace(batch.to_vec());
         Some((ours.run(&trace, engine).ok()?, kernel.run(&trace, engine).ok()?))
     };
     let mut differs = |batch: &[Frame]| both(batch).is_some_and(|(ours, kernel)| !is_equal(&ours, &kernel));
-    let mut batches = whole.polls.iter().map(|poll| &whole.frames[poll.frames.clone()]);
-    let Some(batch) = batches.find(|batch| differs(batch)) else {
+    let mut batches = parts(whole, &engine.config).into_iter();
+    let Some(mut batch) = batches.find(|batch| differs(batch)) else {
         return (Vec::new(), "no batch differs on its own".into());
     };
-    let mut batch = batch.to_vec();
-    let mut at = 0;
-    while at < batch.len() {
-        let frame = batch.remove(at);
-        if !differs(&batch) {
-            batch.insert(at, frame);
-            at += 1;
+    let mut size = batch.len().div_ceil(2);
+    while size > 0 {
+        let mut at = 0;
+        while at < batch.len() {
+            let without = [&batch[..at], &batch[batch.len().min(at + size)..]].concat();
+            if differs(&without) {
+                batch = without;
+            } else {
+                at += size;
+            }
         }
+        size /= 2;
     }
     let mut text = String::new();
-    for Frame { bytes, hash, vlan, .. } in &batch {
-        let _ = writeln!(text, "hash {hash:#x} vlan {vlan:x?} {} bytes {}", bytes.len(), hex(bytes));
+    for Frame { time_ns, bytes, hash, vlan } in &batch {
+        let (len, bytes) = (bytes.len(), hex(bytes));
+        let _ = writeln!(text, "{time_ns} ns, hash {hash:#x} vlan {vlan:x?} {len} bytes {bytes}");
     }
     if let Some((left, right)) = both(&batch) {
         let (left_name, right_name) = (ours.name(), kernel.name());
