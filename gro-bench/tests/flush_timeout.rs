@@ -7,6 +7,7 @@ use bytes::Bytes;
 use etherparse::PacketBuilder;
 use every_backend::on_every_backend;
 use gro_bench::backend::UserBackend;
+use gro_bench::determinism::Busy;
 use gro_bench::trace::{Frame, Poll, Trace};
 use gro_bench::{Backend as _, EngineConfig, Outcome};
 use gro_core::{Config, Rule};
@@ -81,6 +82,26 @@ fn an_engine_without_the_rules_differs() {
         let broken = UserBackend.run(&trace, &EngineConfig { mutant: Some(mutant), ..ENGINE }).unwrap();
         assert_eq!(left(&broken), left_by_it, "{mutant:?}");
     }
+}
+
+/// Where the machine tears polls of a jiffy apart, they are played again, and nobody sees it.
+#[test]
+fn a_busy_machine_gives_the_same_answer() {
+    let mut polls = Polls::default();
+    for _ in 0..4 {
+        polls
+            .poll(&[1, 2])
+            .poll(&[1, 3])
+            .next_jiffy()
+            .poll(&[1, 2])
+            .poll(&[2])
+            .next_jiffy()
+            .poll(&[3])
+            .tick();
+    }
+    let expected = [[(1, 3), (2, 2), (3, 1), (2, 1), (3, 1)]; 4].concat();
+    let _busy = Busy::start();
+    polls.check(&expected);
 }
 
 /// A flow that is a pure acknowledgement.

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 use gro_bench::backend::{KernelBackend, UserBackend};
+use gro_bench::determinism::{Busy, DeterminismError, repeat};
 use gro_bench::fuzz::{BATCHES_PER_RUN, FuzzError, Random, batch, fuzz, is_equal, pairs, trace};
 use gro_bench::trace::Trace;
 use gro_bench::{Backend, BackendError, EngineConfig, Outcome, compare};
@@ -38,6 +39,21 @@ fn every_sum_comes_out_as_the_kernel_composes_it() {
         panic!("{}", difference.words);
     }
     assert!(user.records.iter().all(|record| record.segs == 2));
+}
+
+/// `cargo xtask determinism` repeats more often.
+#[test]
+fn the_kernel_does_the_same_each_time() {
+    for busy in [false, true] {
+        let _busy = busy.then(Busy::start);
+        match repeat(&mut KernelBackend, SEED, 100, |_| ()) {
+            Ok(frames) => assert!(frames > 200, "{frames}"),
+            Err(DeterminismError::Backend(BackendError::Skipped(why))) => {
+                return eprintln!("kernel skipped: {why}");
+            }
+            Err(error) => panic!("busy {busy}: {error}"),
+        }
+    }
 }
 
 #[test]

@@ -15,13 +15,13 @@
 mod record;
 mod timed;
 
-use super::{Backend, BackendError, EngineConfig, injected};
+use super::{Backend, BackendError, EngineConfig, in_band, injected};
 use crate::sandbox::{self, Capture, INGRESS, Sandbox};
 use crate::schedule::schedule;
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record, kernel};
-use gro_core::profile::POLL_BUDGET;
-use gro_core::{Config, GroResult, VlanMode};
+use gro_core::profile::{FINE_HZ, POLL_BUDGET};
+use gro_core::{Config, GroResult, Release, VlanMode};
 use gro_ebpf::abi::Target;
 use gro_ebpf::{Injector, Observed, Observer};
 use record::{record, verdict};
@@ -43,32 +43,57 @@ impl Backend for KernelBackend {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        applicable(trace, engine)?;
+        let in_band = in_band(trace, &engine.config);
+        let trace = in_band.as_ref().unwrap_or(trace);
+        applicable(trace, engine, &Running::under(&engine.config))?;
         sandbox::run(|sandbox| Run::new(sandbox, engine)?.trace(trace, &engine.config))
     }
 }
 
-/// Refuses, before anything is built, what the way into the kernel cannot carry.
-fn applicable(trace: &Trace, engine: &EngineConfig) -> Result<(), BackendError> {
+/// What the running kernel is, as far as a config asks for it.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    /// `None` for a release that no profile was compared with.
+    profile: Option<Release>,
+    /// `None` where it does not tell.
+    hz: Option<u32>,
+    /// Whether its GRO looks behind a VLAN tag in the bytes (`CONFIG_VLAN_8021Q`).
+    in_band: bool,
+}
+
+impl Running {
+    fn under(config: &Config) -> Self {
+        // Its symbols are many: they are read only when it matters.
+        let in_band = config.vlan == VlanMode::InBand && kernel::has_function("vlan_gro_receive");
+        Self { profile: kernel::profile().ok(), hz: kernel::hz(), in_band }
+    }
+}
+
+/// Refuses, before anything is built, what this kernel does not do and what the way into it cannot carry.
+fn applicable(trace: &Trace, engine: &EngineConfig, running: &Running) -> Result<(), BackendError> {
     let refuse = |text: String| Err(BackendError::NotApplicable(text));
-    match kernel::profile() {
-        Ok(running) if running != engine.profile => {
-            return refuse(format!(
-                "this kernel has the rules of {}, not of {}",
-                running.name(),
-                engine.profile.name()
-            ));
+    match running.profile {
+        Some(profile) if profile != engine.profile => {
+            let (profile, asked) = (profile.name(), engine.profile.name());
+            return refuse(format!("profile {asked}: this kernel has the rules of {profile}"));
         }
-        // It shows what it does; whoever compares it said which rules.
+        // Of a release that no profile is of, it shows what it does; whoever compares it said which rules.
         _ => {}
     }
+    // How long a jiffy is makes no difference here (`timed`); what does is which of the two rules of `napi_poll` it has.
     let Config { vlan, hz, .. } = engine.config;
-    if vlan == VlanMode::InBand && !kernel::has_function("vlan_gro_receive") {
-        return refuse("rx_vlan_strip off: this kernel is built without VLAN_8021Q".into());
+    match running.hz {
+        Some(running) if (running >= FINE_HZ) == (hz >= FINE_HZ) => {}
+        Some(running) => {
+            return refuse(format!(
+                "{hz} jiffies a second: this kernel has {running}, and a poll that uses its budget does something else from \
+                 {FINE_HZ} on"
+            ));
+        }
+        None => return refuse("this kernel does not tell how many jiffies a second it has".into()),
     }
-    let running = kernel::hz();
-    if running != Some(hz) {
-        return refuse(format!("{hz} jiffies a second: this kernel has {}", running.unwrap_or(0)));
+    if vlan == VlanMode::InBand && !running.in_band {
+        return refuse("rx_vlan_strip off: this kernel is built without VLAN_8021Q".into());
     }
     super::injectable(trace)?;
     match trace.polls.iter().map(|poll| poll.frames.len()).max() {
@@ -193,8 +218,44 @@ mod tests {
         Trace { name: "t".into(), frames: vec![frame; count], polls }
     }
 
+    /// As most are, with everything there is.
+    const RUNNING: Running = Running { profile: Some(Release::Linux618), hz: Some(250), in_band: true };
+
     fn refusal(trace: &Trace) -> Option<BackendError> {
-        applicable(trace, &EngineConfig::of(Config::DEFAULT)).err()
+        applicable(trace, &EngineConfig::of(Config::DEFAULT), &RUNNING).err()
+    }
+
+    #[test]
+    fn refuses_what_this_kernel_does_not_do() {
+        let frame = trace(vec![0; 60], None, 1);
+        let default = EngineConfig::of(Config::DEFAULT);
+        let with = |config| EngineConfig { config, ..default };
+        let (fine, coarse) = (Config { hz: 1000, ..Config::DEFAULT }, Config { hz: 100, ..Config::DEFAULT });
+        let in_band = Config { vlan: VlanMode::InBand, ..Config::DEFAULT };
+        let timed = Config { flush_timeout: 1, ..Config::DEFAULT };
+        let later = EngineConfig { profile: Release::Linux7, ..default };
+        let unknown = Running { profile: None, ..RUNNING };
+        for (engine, running) in [
+            (default, RUNNING),
+            (later, unknown),
+            (with(coarse), RUNNING),
+            (with(in_band), RUNNING),
+            (with(timed), RUNNING),
+        ] {
+            assert_eq!(applicable(&frame, &engine, &running), Ok(()), "{engine:?} {running:?}");
+        }
+        for (engine, running, word) in [
+            (later, RUNNING, "the rules of linux-6.18"),
+            (with(fine), RUNNING, "1000 jiffies a second: this kernel has 250"),
+            (default, Running { hz: Some(1000), ..RUNNING }, "250 jiffies a second: this kernel has 1000"),
+            (default, Running { hz: None, ..RUNNING }, "does not tell"),
+            (with(in_band), Running { in_band: false, ..RUNNING }, "VLAN_8021Q"),
+        ] {
+            match applicable(&frame, &engine, &running) {
+                Err(BackendError::NotApplicable(text)) => assert!(text.contains(word), "{text}"),
+                other => panic!("{word}: {other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -210,6 +271,24 @@ mod tests {
         tagged[12] = 0x81;
         assert!(not_applicable(trace(tagged.clone(), None, 1)));
         assert_eq!(refusal(&trace(tagged, Some(Vlan { tpid: 0x8100, tci: 1 }), 1)), None);
+    }
+
+    #[test]
+    fn a_tag_in_the_bytes_comes_back() {
+        if kernel::has_function("vlan_gro_receive") {
+            return eprintln!("skipped: this kernel looks behind the tag");
+        }
+        let mut bytes = vec![0x55; 60];
+        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+        let tagged = trace(bytes.clone(), Some(Vlan { tpid: 0x8100, tci: 5 }), 3).with_tags_in_band();
+        assert_eq!(tagged.frames[0].bytes.len(), 64);
+        let outcome = match KernelBackend.run(&tagged, &EngineConfig::of(Config::DEFAULT)) {
+            Err(BackendError::Skipped(why)) => return eprintln!("skipped: {why}"),
+            outcome => outcome.unwrap(),
+        };
+        assert_eq!(outcome.records.len(), 3);
+        let same = |record: &Record| record.bytes == bytes && record.vlan == 0x8100_0005;
+        assert!(outcome.records.iter().all(same), "{:?}", outcome.records);
     }
 
     #[test]

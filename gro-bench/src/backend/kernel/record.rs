@@ -18,9 +18,19 @@ pub(super) fn verdict(result: u32) -> Result<GroResult, BackendError> {
     }
 }
 
+/// Bytes of the MAC addresses, behind which a tag stands.
+const MACS: usize = 12;
+/// Bytes of a tag.
+const TAG: usize = 4;
+
 /// The canonical form: the packet as delivered, but for a checksum that the kernel left to the NIC.
 pub(super) fn record(packet: Packet, captured: Captured) -> Result<Record, BackendError> {
-    let Captured { mut bytes, vlan } = captured;
+    let Captured { mut bytes, mut vlan } = captured;
+    if vlan != 0 && bytes.len() >= MACS && packet.len as usize == bytes.len() + TAG {
+        // It was in the bytes until `skb_vlan_untag` (net/core/skbuff.c), behind GRO and in front of the socket.
+        bytes.splice(MACS..MACS, vlan.to_be_bytes());
+        vlan = 0;
+    }
     let completed = packet.partial.is_none_or(|partial| complete(&mut bytes, partial).is_some());
     if packet.len as usize != bytes.len() || !completed {
         let text = format!("{packet:?} was captured with {} bytes", bytes.len());
@@ -35,7 +45,8 @@ pub(super) fn record(packet: Packet, captured: Captured) -> Result<Record, Backe
         first: None,
         last: None,
         why: None,
-    })
+    }
+    .canonical())
 }
 
 /// Completes a `CHECKSUM_PARTIAL` field as `skb_checksum_help` (net/core/dev.c) does: the sum starts with the pseudo-header's,
@@ -57,6 +68,21 @@ fn complete(bytes: &mut [u8], Partial { start, offset }: Partial) -> Option<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_that_was_in_the_bytes_counts_for_the_checksum() {
+        let partial = Some(Partial { start: 18, offset: 2 });
+        let packet = Packet { len: 22, hash: 0, segs: 2, gso_size: 1, gso_type: 1, partial };
+        // The socket's bytes lack the tag, and the sum is to start behind it.
+        let captured =
+            Captured { bytes: [[0; 14].as_slice(), &[0xf0, 0, 0, 0x0f]].concat(), vlan: 0x8100_0005 };
+        let tagged = record(packet, captured.clone()).unwrap();
+        assert_eq!((tagged.bytes[14..].to_vec(), tagged.vlan), (vec![0xf0, 0, 0x0f, 0xf0], 0x8100_0005));
+        // A tag that the device had stripped is in no length.
+        let packet = Packet { len: 18, partial: None, ..packet };
+        assert_eq!(record(packet, captured.clone()).unwrap().bytes, captured.bytes);
+        assert!(record(Packet { len: 20, ..packet }, captured).is_err());
+    }
 
     #[test]
     fn completes_to_the_right_zero() {
