@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod compare;
+pub mod determinism;
 pub mod explain;
 pub mod fuzz;
 pub mod kernel;

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, BackendError, EngineConfig};
 use crate::report::{Report, Run, SCHEMA, Side};
-use crate::trace::{Manifest, Trace, TraceError};
+use crate::trace::{Manifest, OwnConfig, Trace, TraceError};
 use crate::{Outcome, compare, hex};
 use gro_core::{Config, Release, Rule, UdpMode, VlanMode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +57,11 @@ pub fn verify(
             UdpMode::Off
         };
         let udp = options.udp.unwrap_or(from_entry);
+        let own = entry.as_ref().and_then(|entry| entry.config).map(|own| (OwnConfig::NAME, own.config()));
+        let configs = match &own {
+            Some(own) if options.configs.is_empty() => std::slice::from_ref(own),
+            _ => configs,
+        };
         for &(name, config) in configs {
             let config = Config { udp, ..config };
             let engine = EngineConfig { config, profile: options.profile, mutant: options.mutant };
@@ -68,8 +73,8 @@ pub fn verify(
             }
             // A mutant is meant to differ from its peers, not from the past.
             let expect = entry.as_ref().filter(|entry| {
-                let as_recorded =
-                    CONFIGS.iter().any(|&(known, it)| known == name && Config { udp, ..it } == config);
+                let mut known = CONFIGS.iter().chain(&own);
+                let as_recorded = known.any(|&(known, it)| known == name && Config { udp, ..it } == config);
                 options.mutant.is_none()
                     && udp == from_entry
                     && as_recorded

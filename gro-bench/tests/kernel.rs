@@ -5,7 +5,8 @@
 #![cfg(target_os = "linux")]
 
 use gro_bench::backend::{KernelBackend, UserBackend};
-use gro_bench::fuzz::{BATCHES_PER_RUN, FuzzError, Random, batch, fuzz, is_equal, pairs, trace};
+use gro_bench::determinism::{Busy, DeterminismError, repeat};
+use gro_bench::fuzz::{BATCHES_PER_RUN, FuzzError, Random, Scope, batch, fuzz, is_equal, pairs, trace};
 use gro_bench::trace::Trace;
 use gro_bench::{Backend, BackendError, EngineConfig, Outcome, compare};
 use gro_core::{Config, Rule};
@@ -16,13 +17,15 @@ const ENGINE: EngineConfig = EngineConfig::of(Config::DEFAULT);
 
 #[test]
 fn random_batches_come_out_as_the_kernel_delivers_them() {
-    let counts = match fuzz(SEED, BATCHES, &mut KernelBackend, &mut [Box::new(UserBackend)], |_| ()) {
-        Ok(counts) => counts,
-        Err(FuzzError::Skipped(why)) => return eprintln!("kernel skipped: {why}"),
-        Err(error) => panic!("{error}"),
-    };
+    let counts =
+        match fuzz(SEED, BATCHES, Scope::All, &mut KernelBackend, &mut [Box::new(UserBackend)], |_| ()) {
+            Ok(counts) => counts,
+            Err(FuzzError::Skipped(why)) => return eprintln!("kernel skipped: {why}"),
+            Err(error) => panic!("{error}"),
+        };
     eprintln!("{counts:?}");
     assert_eq!(counts.compared, [("user", BATCHES)]);
+    assert!(counts.timed[0].1 >= 100, "{counts:?}");
     // Batches that never merge, or always do, or for few reasons, would prove little.
     assert!(counts.packets * 10 > counts.frames && counts.packets * 10 < counts.frames * 9, "{counts:?}");
     assert!(counts.reasons.len() >= 30, "{counts:?}");
@@ -39,6 +42,21 @@ fn every_sum_comes_out_as_the_kernel_composes_it() {
     assert!(user.records.iter().all(|record| record.segs == 2));
 }
 
+/// `cargo xtask determinism` repeats more often.
+#[test]
+fn the_kernel_does_the_same_each_time() {
+    for busy in [false, true] {
+        let _busy = busy.then(Busy::start);
+        match repeat(&mut KernelBackend, SEED, 100, |_| ()) {
+            Ok(frames) => assert!(frames > 200, "{frames}"),
+            Err(DeterminismError::Backend(BackendError::Skipped(why))) => {
+                return eprintln!("kernel skipped: {why}");
+            }
+            Err(error) => panic!("busy {busy}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn a_broken_rule_is_found_and_shrunk() {
     let mut random = Random(SEED);
@@ -48,12 +66,15 @@ fn a_broken_rule_is_found_and_shrunk() {
         let broken = UserBackend.run(&trace, &EngineConfig { mutant: Some(mutant), ..ENGINE }).unwrap();
         assert!(!is_equal(&broken, &kernel), "{mutant:?}");
     }
-    match fuzz(SEED, BATCHES, &mut KernelBackend, &mut [Box::new(Broken)], |_| ()) {
-        // Two segments show that a window was ignored, with a third where one of them does not merge alone.
-        Err(FuzzError::Differs { batch, words }) => {
-            assert!(batch.len() <= 3 && words.contains("verdicts"), "{words}")
+    // Two segments show that a window was ignored, or that what is young was not kept; with a third where one of them does not
+    // merge alone.
+    for mutant in [Rule::Window, Rule::Age] {
+        match fuzz(SEED, BATCHES, Scope::All, &mut KernelBackend, &mut [Box::new(Broken(mutant))], |_| ()) {
+            Err(FuzzError::Differs { batch, words, .. }) => {
+                assert!(batch.len() <= 3 && words.contains("verdicts"), "{words}")
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }
 
@@ -70,7 +91,7 @@ fn a_long_header_chain_is_where_kernel_and_engine_part() {
 }
 
 /// The userspace engine with a flipped rule.
-struct Broken;
+struct Broken(Rule);
 
 impl Backend for Broken {
     fn name(&self) -> &'static str {
@@ -78,7 +99,7 @@ impl Backend for Broken {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        UserBackend.run(trace, &EngineConfig { mutant: Some(Rule::Window), ..*engine })
+        UserBackend.run(trace, &EngineConfig { mutant: Some(self.0), ..*engine })
     }
 }
 

@@ -5,6 +5,7 @@ use clap::Parser;
 
 mod acceptance;
 mod check;
+mod determinism;
 mod digests;
 mod fuzz;
 mod images;
@@ -31,6 +32,8 @@ enum Task {
     RoundTrip,
     /// Switches each rule off and names what notices, in SPECIFICATION.md.
     Mutants(mutants::Args),
+    /// Repeats random batches through the running kernel, which must do the same each time.
+    Determinism(determinism::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Task::FuzzKernel(args) => fuzz::run(&args),
         Task::RoundTrip => round_trip::run(),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Determinism(args) => determinism::run(&args),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

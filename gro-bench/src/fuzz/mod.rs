@@ -2,11 +2,15 @@
 //!
 //! Equal means: the same packets in the same order, byte for byte, with the same segments, `gso_size`, GSO type and VLAN tag, and
 //! the same verdict on every frame where a backend tells. A difference is shrunk to the smallest batch that shows it.
+//!
+//! Most batches are a poll each and leave nothing behind. Now and then a run has a flush timeout and polls at random times.
 
 mod frames;
+mod timed;
 
 pub use frames::{Random, batch, pairs};
 
+use crate::schedule::{Step, schedule};
 use crate::trace::{Frame, Poll, Trace};
 use crate::{Backend, BackendError, EngineConfig, Outcome, compare, hex};
 use gro_core::user::Why;
@@ -16,6 +20,9 @@ use std::fmt::Write as _;
 
 /// Batches that share a config and a run of each backend.
 pub const BATCHES_PER_RUN: usize = 125;
+
+/// Of so many runs, one is followed by a run under a flush timeout; the middle one.
+const TIMED_EVERY: usize = 20;
 
 /// How much was compared, and what was seen.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +38,8 @@ pub struct Counts {
     pub excluded: usize,
     /// Batches that each of our backends ran.
     pub compared: Vec<(&'static str, usize)>,
+    /// Polls under a flush timeout that each of our backends ran, on top of the batches.
+    pub timed: Vec<(&'static str, usize)>,
     /// Reasons for which packets left.
     pub reasons: BTreeSet<&'static str>,
 }
@@ -54,9 +63,21 @@ pub enum FuzzError {
     Differs {
         /// Both sides, in words.
         words: String,
+        /// The config under which it does.
+        config: Config,
         /// The smallest batch that shows it.
         batch: Vec<Frame>,
     },
+}
+
+/// Which configs the random batches run under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All sizes up to [`Config::MAX_SIZE`].
+    #[default]
+    All,
+    /// Those that the tc datapath can run.
+    Tc,
 }
 
 /// Runs at least `batches` batches through `kernel` and through `ours`.
@@ -66,38 +87,33 @@ pub enum FuzzError {
 pub fn fuzz(
     seed: u64,
     batches: usize,
+    scope: Scope,
     kernel: &mut dyn Backend,
     ours: &mut [Box<dyn Backend>],
     mut progress: impl FnMut(&Counts),
 ) -> Result<Counts, FuzzError> {
     let mut random = Random(seed);
-    let mut counts =
-        Counts { compared: ours.iter().map(|backend| (backend.name(), 0)).collect(), ..Counts::default() };
-    while counts.batches < batches {
-        let Round { engine, trace, excluded, .. } = round(&mut random);
-        counts.excluded += excluded;
-        let truth = match kernel.run(&trace, &engine) {
-            Ok(truth) => truth,
-            Err(BackendError::Skipped(why)) => return Err(FuzzError::Skipped(why)),
-            Err(why) => return Err(FuzzError::Backend { backend: kernel.name(), why }),
-        };
-        for (backend, (name, compared)) in ours.iter_mut().zip(&mut counts.compared) {
-            let outcome = match backend.run(&trace, &engine) {
-                Ok(outcome) => outcome,
-                Err(BackendError::NotApplicable(_)) => continue,
-                Err(why) => return Err(FuzzError::Backend { backend: name, why }),
-            };
-            if !is_equal(&outcome, &truth) {
-                let (batch, words) = smallest(&trace, &engine, kernel, backend.as_mut());
-                let words = format!("seed {seed:#x}, {:?}\n{words}", engine.config);
-                return Err(FuzzError::Differs { words, batch });
-            }
-            *compared += BATCHES_PER_RUN;
-            counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
+    // Of its own, so that the batches stay those of their seed.
+    let mut moments = Random(!seed);
+    let none: Vec<_> = ours.iter().map(|backend| (backend.name(), 0)).collect();
+    let mut counts = Counts { compared: none.clone(), timed: none, ..Counts::default() };
+    for run in 0.. {
+        if counts.batches >= batches {
+            break;
         }
+        let Round { engine, trace, excluded, .. } = round(&mut random, scope);
+        counts.excluded += excluded;
+        let ran = same(&trace, &engine, kernel, ours, &mut counts).map_err(|error| error.seeded(seed))?;
+        add(&mut counts.compared, &ran, BATCHES_PER_RUN);
         counts.batches += BATCHES_PER_RUN;
-        counts.frames += trace.frames.len();
-        counts.packets += truth.records.len();
+        if run % TIMED_EVERY == TIMED_EVERY / 2 {
+            let engine = EngineConfig::of(timed_config(&mut moments, run / TIMED_EVERY, scope));
+            let mut frames = timed::timed(&mut moments, &engine.config);
+            counts.excluded += exclude_lost(&mut frames, &engine.config);
+            let trace = timed::trace(frames);
+            let ran = same(&trace, &engine, kernel, ours, &mut counts).map_err(|error| error.seeded(seed))?;
+            add(&mut counts.timed, &ran, trace.polls.len());
+        }
         progress(&counts);
     }
     Ok(counts)
@@ -117,20 +133,72 @@ pub struct Round {
 }
 
 /// The next round.
-pub fn round(random: &mut Random) -> Round {
-    let engine = EngineConfig::of(config(random));
+pub fn round(random: &mut Random, scope: Scope) -> Round {
+    let engine = EngineConfig::of(config(random, scope));
     let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(random)).collect();
-    let mut excluded = 0;
-    if engine.config.gro_max_size > Config::DEFAULT.gro_max_size {
-        for batch in &mut batches {
-            let before = batch.len();
-            batch.retain(|frame| extension_bytes(&frame.bytes) <= 8);
-            excluded += before - batch.len();
-        }
-    }
+    let excluded = batches.iter_mut().map(|batch| exclude_lost(batch, &engine.config)).sum();
     let (numbers, batches) =
         batches.into_iter().enumerate().filter(|(_, batch)| !batch.is_empty()).unzip::<_, _, _, Vec<_>>();
     Round { engine, trace: trace(batches), numbers, excluded }
+}
+
+impl FuzzError {
+    fn seeded(self, seed: u64) -> Self {
+        match self {
+            Self::Differs { words, config, batch } => {
+                Self::Differs { words: format!("seed {seed:#x}, {config:?}\n{words}"), config, batch }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Which of our backends ran a trace; those that did, did as the kernel.
+fn same(
+    trace: &Trace,
+    engine: &EngineConfig,
+    kernel: &mut dyn Backend,
+    ours: &mut [Box<dyn Backend>],
+    counts: &mut Counts,
+) -> Result<Vec<&'static str>, FuzzError> {
+    let truth = match kernel.run(trace, engine) {
+        Ok(truth) => truth,
+        Err(BackendError::Skipped(why)) => return Err(FuzzError::Skipped(why)),
+        Err(why) => return Err(FuzzError::Backend { backend: kernel.name(), why }),
+    };
+    let mut ran = Vec::new();
+    for backend in ours.iter_mut() {
+        let outcome = match backend.run(trace, engine) {
+            Ok(outcome) => outcome,
+            Err(BackendError::NotApplicable(_)) => continue,
+            Err(why) => return Err(FuzzError::Backend { backend: backend.name(), why }),
+        };
+        if !is_equal(&outcome, &truth) {
+            let (batch, words) = smallest(trace, engine, kernel, backend.as_mut());
+            return Err(FuzzError::Differs { words, config: engine.config, batch });
+        }
+        ran.push(backend.name());
+        counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
+    }
+    counts.frames += trace.frames.len();
+    counts.packets += truth.records.len();
+    Ok(ran)
+}
+
+fn add(counts: &mut [(&'static str, usize)], ran: &[&'static str], more: usize) {
+    for (_, count) in counts.iter_mut().filter(|(name, _)| ran.contains(name)) {
+        *count += more;
+    }
+}
+
+/// Takes out what the kernel would lose; how many frames that was.
+fn exclude_lost(frames: &mut Vec<Frame>, config: &Config) -> usize {
+    if config.gro_max_size <= Config::DEFAULT.gro_max_size {
+        return 0;
+    }
+    let before = frames.len();
+    frames.retain(|frame| extension_bytes(&frame.bytes) <= 8);
+    before - frames.len()
 }
 
 /// Bytes of hop-by-hop, routing and destination-options headers behind an IPv6 header.
@@ -169,18 +237,43 @@ pub fn trace(batches: Vec<Vec<Frame>>) -> Trace {
     Trace { name: "random".into(), frames, polls }
 }
 
-fn config(random: &mut Random) -> Config {
-    let mut size = || match random.below(6) {
-        0 => Config::DEFAULT.gro_max_size,
-        1 => Config::TC.gro_max_size,
-        2 => 2_000 + random.below(63_536) as u32,
-        3 => 65_536 + random.below(Config::MAX_SIZE as usize - 65_536) as u32,
-        4 => Config::MAX_SIZE,
-        _ => 1 + random.below(3_000) as u32,
+fn config(random: &mut Random, scope: Scope) -> Config {
+    let mut size = || match (scope, random.below(6)) {
+        (Scope::All, 0) => Config::DEFAULT.gro_max_size,
+        (Scope::All, 2) => 2_000 + random.below(63_536) as u32,
+        (Scope::All, 3) => 65_536 + random.below(Config::MAX_SIZE as usize - 65_536) as u32,
+        (Scope::All, 4) => Config::MAX_SIZE,
+        (Scope::Tc, 2 | 3) => 1 + random.below(Config::TC.gro_max_size as usize) as u32,
+        (_, 5) => 1 + random.below(3_000) as u32,
+        _ => Config::TC.gro_max_size,
     };
     let (gro_max_size, gro_ipv4_max_size) = (size(), size());
     let udp = if random.once_in(2) { UdpMode::Off } else { UdpMode::Forwarding };
     Config { gro_max_size, gro_ipv4_max_size, udp, ..Config::DEFAULT }
+}
+
+/// A config with a flush timeout. In every other run it is one that the tc datapath can run.
+fn timed_config(random: &mut Random, run: usize, scope: Scope) -> Config {
+    let random_config = config(random, scope);
+    let config =
+        if run.is_multiple_of(2) { Config { udp: random_config.udp, ..Config::TC } } else { random_config };
+    // Below a jiffy, and above.
+    Config { flush_timeout: random.of(&[2_000_000, 20_000_000, 500_000_000]), ..config }
+}
+
+/// What can be played alone: a poll, or under a flush timeout what is between two ticks.
+fn parts(whole: &Trace, config: &Config) -> Vec<Vec<Frame>> {
+    let mut parts = vec![Vec::new()];
+    for step in schedule(whole, config) {
+        if let (Step::Poll { frames, .. }, Some(part)) = (&step, parts.last_mut()) {
+            part.extend_from_slice(&whole.frames[frames.clone()]);
+        }
+        if config.flush_timeout == 0 || matches!(step, Step::Tick { .. }) {
+            parts.push(Vec::new());
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 /// The first batch that differs, without the frames that the difference does not need, and both sides in words.
@@ -191,26 +284,31 @@ fn smallest(
     ours: &mut dyn Backend,
 ) -> (Vec<Frame>, String) {
     let mut both = |batch: &[Frame]| {
-        let trace = trace(vec![batch.to_vec()]);
+        let trace = timed::trace(batch.to_vec());
         Some((ours.run(&trace, engine).ok()?, kernel.run(&trace, engine).ok()?))
     };
     let mut differs = |batch: &[Frame]| both(batch).is_some_and(|(ours, kernel)| !is_equal(&ours, &kernel));
-    let mut batches = whole.polls.iter().map(|poll| &whole.frames[poll.frames.clone()]);
-    let Some(batch) = batches.find(|batch| differs(batch)) else {
+    let mut batches = parts(whole, &engine.config).into_iter();
+    let Some(mut batch) = batches.find(|batch| differs(batch)) else {
         return (Vec::new(), "no batch differs on its own".into());
     };
-    let mut batch = batch.to_vec();
-    let mut at = 0;
-    while at < batch.len() {
-        let frame = batch.remove(at);
-        if !differs(&batch) {
-            batch.insert(at, frame);
-            at += 1;
+    let mut size = batch.len().div_ceil(2);
+    while size > 0 {
+        let mut at = 0;
+        while at < batch.len() {
+            let without = [&batch[..at], &batch[batch.len().min(at + size)..]].concat();
+            if differs(&without) {
+                batch = without;
+            } else {
+                at += size;
+            }
         }
+        size /= 2;
     }
     let mut text = String::new();
-    for Frame { bytes, hash, vlan, .. } in &batch {
-        let _ = writeln!(text, "hash {hash:#x} vlan {vlan:x?} {} bytes {}", bytes.len(), hex(bytes));
+    for Frame { time_ns, bytes, hash, vlan } in &batch {
+        let (len, bytes) = (bytes.len(), hex(bytes));
+        let _ = writeln!(text, "{time_ns} ns, hash {hash:#x} vlan {vlan:x?} {len} bytes {bytes}");
     }
     if let Some((left, right)) = both(&batch) {
         let (left_name, right_name) = (ours.name(), kernel.name());

@@ -9,16 +9,20 @@
 
 mod capture;
 mod ethtool;
+mod jiffies;
 mod netlink;
+mod sysfs;
 mod tap;
 
 pub use capture::{Capture, Captured};
+pub use jiffies::Jiffies;
 pub use tap::{TAP, Tap};
 
 use gro_core::{Config, UdpMode};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 /// Interface that frames are injected into.
 pub const INJECT: &str = "in0";
@@ -114,7 +118,8 @@ impl Sandbox {
         })
     }
 
-    /// Has the kernel's own GRO work on [`INGRESS`], under `config`. `gro_flush_timeout` stays 0.
+    /// Has the kernel's own GRO work on [`INGRESS`], under `config`. `gro_flush_timeout` is left to
+    /// [`Self::set_flush_timeout`].
     pub fn switch_gro_on(&self, config: &Config) -> Result<(), SandboxError> {
         // A sender that could segment would keep the receiver from using NAPI (`veth_skb_is_eligible_for_gro`, veth.c).
         ethtool::set(INJECT, ethtool::Offload::Tso, false).map_err(step("switching TSO off"))?;
@@ -138,6 +143,12 @@ impl Sandbox {
             ethtool::set_feature(DELIVER, feature, false).map_err(step("switching an offload off"))?;
         }
         Ok(())
+    }
+
+    /// The device's `gro_flush_timeout`, which is 0 otherwise.
+    pub fn set_flush_timeout(&self, timeout: Duration) -> Result<(), SandboxError> {
+        sysfs::set(INGRESS, "gro_flush_timeout", &timeout.as_nanos().to_string())
+            .map_err(step("setting gro_flush_timeout"))
     }
 }
 

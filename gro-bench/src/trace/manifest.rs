@@ -9,6 +9,7 @@ use serde_json::ser::Formatter;
 use sha2::{Digest, Sha256};
 
 use super::{HashRule, PollRule, Rules, TraceError};
+use gro_core::Config;
 
 /// The manifest's file name in a folder of traces.
 pub const FILE_NAME: &str = "manifest.json";
@@ -43,6 +44,9 @@ pub struct Entry {
     /// UDP is coalesced (`rx-udp-gro-forwarding`) when this trace is compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub udp_forwarding: bool,
+    /// The one config under which this trace is compared; those of [`crate::CONFIGS`] when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<OwnConfig>,
     /// Frames in the file.
     pub frames: u64,
     /// What must come out, by the name of the config (`default`, `tc`).
@@ -51,6 +55,48 @@ pub struct Entry {
     /// The named cases inside the trace, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
+}
+
+/// A config that belongs to one trace: a difference was found under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnConfig {
+    /// [`Config::gro_max_size`].
+    pub gro_max_size: u32,
+    /// [`Config::gro_ipv4_max_size`].
+    pub gro_ipv4_max_size: u32,
+    /// [`Config::flush_timeout`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gro_flush_timeout: u32,
+}
+
+impl OwnConfig {
+    /// Its name in a report.
+    pub const NAME: &str = "kept";
+
+    /// What an engine is run with.
+    pub fn config(self) -> Config {
+        Config {
+            gro_max_size: self.gro_max_size,
+            gro_ipv4_max_size: self.gro_ipv4_max_size,
+            flush_timeout: self.gro_flush_timeout,
+            ..Config::DEFAULT
+        }
+    }
+}
+
+impl From<Config> for OwnConfig {
+    fn from(config: Config) -> Self {
+        Self {
+            gro_max_size: config.gro_max_size,
+            gro_ipv4_max_size: config.gro_ipv4_max_size,
+            gro_flush_timeout: config.flush_timeout,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// What every backend must deliver for a trace under one config.
@@ -245,6 +291,7 @@ mod tests {
             poll: PollRule::default(),
             profile: "linux-6.18".into(),
             udp_forwarding: false,
+            config: None,
             frames: 4,
             expect: [("tc".to_owned(), Expect { packets: 2, output_digest: "11".into() })].into(),
             cases: vec![case("data_same"), case("b")],

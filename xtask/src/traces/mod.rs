@@ -169,6 +169,7 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
         poll: PollRule::default(),
         profile: "linux-6.18".to_owned(),
         udp_forwarding: false,
+        config: None,
         frames: 0,
         expect: BTreeMap::new(),
         cases: Vec::new(),

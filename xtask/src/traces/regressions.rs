@@ -4,18 +4,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use gro_bench::trace::{Frame, HashRule, PcapngWriter, sha256_hex};
+use gro_core::{Config, UdpMode};
 
 use super::{entry, pack};
 
-/// Writes a batch, one poll with its own hashes and tags, and its entry in the folder's manifest; returns the file.
+/// Writes a batch with its own hashes, tags and times, and its entry in the folder's manifest, with the config under which it is
+/// compared; returns the file.
 ///
 /// # Errors
 /// Those of the file system, and a frame that no capture can hold.
-pub(crate) fn keep(folder: &Path, name: &str, shows: &str, udp: bool, batch: &[Frame]) -> Result<PathBuf> {
+pub(crate) fn keep(
+    folder: &Path,
+    name: &str,
+    shows: &str,
+    config: Config,
+    batch: &[Frame],
+) -> Result<PathBuf> {
     let mut writer = PcapngWriter::new(Vec::new(), shows)?;
     for frame in batch {
-        // One time for all, so that no silence ends the poll.
-        writer.write_frame(&Frame { time_ns: 0, ..frame.clone() })?;
+        writer.write_frame(frame)?;
     }
     let stored = writer.finish()?;
     let sha256 = sha256_hex(&stored);
@@ -25,7 +32,8 @@ pub(crate) fn keep(folder: &Path, name: &str, shows: &str, udp: bool, batch: &[F
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     std::fs::write(&path, &stored).with_context(|| format!("cannot write {}", path.display()))?;
     let mut entry = entry(&file, shows, HashRule::Captured);
-    (entry.sha256, entry.frames, entry.udp_forwarding) = (sha256, batch.len() as u64, udp);
+    (entry.sha256, entry.frames, entry.config) = (sha256, batch.len() as u64, Some(config.into()));
+    entry.udp_forwarding = config.udp == UdpMode::Forwarding;
     pack::update_manifest(folder, vec![entry])?;
     Ok(path)
 }
@@ -46,7 +54,9 @@ mod tests {
             frame.time_ns = 0;
         }
         for (number, batch) in batches.iter().enumerate() {
-            let path = keep(&folder, "fuzz-7", "a sentence", number % 2 == 1, batch).unwrap();
+            let udp = if number % 2 == 1 { UdpMode::Forwarding } else { UdpMode::Off };
+            let config = Config { udp, gro_max_size: 3_000, ..Config::DEFAULT };
+            let path = keep(&folder, "fuzz-7", "a sentence", config, batch).unwrap();
             let trace = Trace::open(&path).unwrap();
             assert_eq!(trace.frames, *batch);
             assert_eq!(trace.polls.len(), 1);
@@ -55,6 +65,7 @@ mod tests {
         assert!(frames().any(|frame| frame.vlan.is_some()) && frames().any(|frame| frame.hash > 7));
         let manifest = Manifest::read(&folder.join(FILE_NAME)).unwrap().unwrap();
         assert_eq!(manifest.traces.len(), batches.len());
+        assert!(manifest.traces.iter().all(|entry| entry.config.unwrap().config().gro_max_size == 3_000));
         assert_eq!(manifest.traces.iter().filter(|entry| entry.udp_forwarding).count(), batches.len() / 2);
         // They are compared together with the others.
         pack::update_manifest(&traces, vec![entry("a.pcapng", "it", HashRule::Zero)]).unwrap();

@@ -1,0 +1,105 @@
+//! `cargo xtask acceptance`: the figures of an issue, measured, as dated JSON under `docs/acceptance/`.
+
+#[cfg(target_os = "linux")]
+mod kernel;
+mod slice;
+
+use crate::images;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Serialize;
+use std::fs;
+use std::process::Command;
+
+/// What to measure.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The set of figures.
+    #[arg(value_parser = ["slice", "kernel"], default_value = "slice")]
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    name: String,
+    date: String,
+    machine: Machine,
+    /// Of everything random behind the figures.
+    seeds: &'static str,
+    figures: Vec<Figure>,
+}
+
+#[derive(Serialize)]
+struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    rustc: String,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    what: String,
+    value: String,
+    bar: &'static str,
+    holds: bool,
+}
+
+impl Figure {
+    fn new(what: impl Into<String>, value: impl Into<String>, bar: &'static str, holds: bool) -> Self {
+        Self { what: what.into(), value: value.into(), bar, holds }
+    }
+}
+
+/// Measures, prints, writes. Fails when a figure does not hold, after it is written.
+pub(crate) fn run_all(args: &Args) -> Result<()> {
+    let root = images::root()?;
+    let (seeds, figures) = match args.name.as_str() {
+        #[cfg(target_os = "linux")]
+        "kernel" => (kernel::SEEDS, kernel::figures()?),
+        "slice" => (slice::SEEDS, slice::figures()?),
+        name => bail!("the figures of {name} need Linux"),
+    };
+
+    let document = Document {
+        schema: 1,
+        name: args.name.clone(),
+        date: said("date", &["-u", "+%F"])?,
+        machine: machine()?,
+        seeds,
+        figures,
+    };
+    for figure in &document.figures {
+        let verdict = if figure.holds { "holds" } else { "MISSED" };
+        println!("{verdict:6}  {}: {} (bar: {})", figure.what, figure.value, figure.bar);
+    }
+    let folder = root.join("docs/acceptance");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{}.json", args.name));
+    fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
+    println!("written: docs/acceptance/{}.json", args.name);
+    ensure!(document.figures.iter().all(|figure| figure.holds), "a figure does not hold");
+    Ok(())
+}
+
+fn machine() -> Result<Machine> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(Machine {
+        cpu: model.map_or("unknown", |(_, model)| model).to_owned(),
+        cores: std::thread::available_parallelism()?.get(),
+        kernel: said("uname", &["-r"])?,
+        rustc: said("rustc", &["--version"])?,
+    })
+}
+
+fn said(program: &str, arguments: &[&str]) -> Result<String> {
+    let output =
+        Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
+    ensure!(output.status.success(), "{program} ended with {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
