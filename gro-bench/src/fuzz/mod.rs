@@ -238,6 +238,8 @@ pub fn trace(batches: Vec<Vec<Frame>>) -> Trace {
 }
 
 fn config(random: &mut Random, scope: Scope) -> Config {
+    // Often enough that tc takes part.
+    let scope = if random.once_in(3) { Scope::Tc } else { scope };
     let mut size = || match (scope, random.below(6)) {
         (Scope::All, 0) => Config::DEFAULT.gro_max_size,
         (Scope::All, 2) => 2_000 + random.below(63_536) as u32,
