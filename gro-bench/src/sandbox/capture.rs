@@ -66,6 +66,17 @@ impl Capture {
         Ok(packets)
     }
 
+    /// Throws away what has come so far.
+    pub fn discard(&mut self) -> io::Result<()> {
+        loop {
+            match self.receive() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn option(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
         let size = size_of::<libc::c_int>() as u32;
         // SAFETY: `value` lives through the call and has the size that is passed.

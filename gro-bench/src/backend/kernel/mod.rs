@@ -156,20 +156,25 @@ impl<'a> Run<'a> {
     ///
     /// A poll whose last verdict is seen has ended: it ran on this CPU with BH disabled, where this thread could not run.
     fn receive(&mut self, out: usize) -> Result<(), BackendError> {
-        let end = Instant::now() + PATIENCE;
+        if self.receive_within(out, PATIENCE)? { Ok(()) } else { Err(self.miscounted()) }
+    }
+
+    /// As [`Self::receive`]; whether they came in time.
+    fn receive_within(&mut self, out: usize, patience: Duration) -> Result<bool, BackendError> {
+        let end = Instant::now() + patience;
         let mut packets = Vec::new();
-        loop {
+        let came = loop {
             match self.observer.next_event() {
                 Some(Observed::Frame(result)) => self.verdicts.push(verdict(result)?),
                 Some(Observed::Packet(packet)) => {
                     self.out += packet.segs as usize;
                     packets.push(packet);
                 }
-                None if self.verdicts.len() >= self.taken && self.out >= out => break,
-                None if Instant::now() > end => return Err(self.miscounted()),
+                None if self.verdicts.len() >= self.taken && self.out >= out => break true,
+                None if Instant::now() > end => break false,
                 None => std::thread::yield_now(),
             }
-        }
+        };
         if self.verdicts.len() > self.taken || self.out > self.taken {
             return Err(self.miscounted());
         }
@@ -177,7 +182,7 @@ impl<'a> Run<'a> {
         for (packet, captured) in packets.into_iter().zip(captured) {
             self.records.push(record(packet, captured)?);
         }
-        Ok(())
+        Ok(came)
     }
 
     /// Whether GRO holds nothing.
@@ -186,10 +191,13 @@ impl<'a> Run<'a> {
     }
 
     /// Takes back everything behind a moment at which it held nothing, as it does now.
-    fn forget(&mut self, records: usize, frames: usize) {
+    fn forget(&mut self, records: usize, frames: usize) -> io::Result<()> {
+        while self.observer.next_event().is_some() {}
+        self.capture.discard()?;
         self.records.truncate(records);
         self.verdicts.truncate(frames);
         (self.taken, self.out) = (frames, frames);
+        Ok(())
     }
 
     fn miscounted(&self) -> BackendError {
