@@ -9,8 +9,8 @@ pub mod abi;
 mod maps;
 mod tc;
 
-use abi::{FRAME_MAX, Faults, Record, Settings, marker};
 use crate::Rules;
+use abi::{FRAME_MAX, Faults, Record, Settings, marker};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};

@@ -16,7 +16,6 @@ use core::panic::PanicInfo;
 use gro_core::{BUCKETS, Bucket, Config, Event, Profile, State, UdpMode, VlanMode, stats::Counters};
 use rings::{Descriptor, Rings, read_register, wait, write_register};
 
-
 // What the image builder copies into the image header, found in the ELF file by name.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata.identity")]
