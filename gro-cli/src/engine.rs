@@ -74,15 +74,29 @@ impl EngineArgs {
         config
     }
 
-    /// The rule set asked for, or the running kernel's; says so where there is none.
+    /// See [`profile_or_running`].
     pub(crate) fn profile(&self) -> Release {
-        self.profile.unwrap_or_else(|| {
-            gro_bench::kernel::profile().unwrap_or_else(|why| {
-                eprintln!("note: {why}; taking {}", Release::default().name());
-                Release::default()
-            })
-        })
+        profile_or_running(self.profile)
     }
+
+    /// Whether a flag says anything about the config. UDP is each trace's own matter.
+    pub(crate) fn says_config(&self) -> bool {
+        self.gro_max_size.is_some()
+            || self.gro_ipv4_max_size.is_some()
+            || self.gro_flush_timeout.is_some()
+            || self.hz.is_some()
+            || self.rx_vlan_strip.is_some()
+    }
+}
+
+/// The rule set asked for, or the running kernel's; says so where there is none.
+pub(crate) fn profile_or_running(asked: Option<Release>) -> Release {
+    asked.unwrap_or_else(|| {
+        gro_bench::kernel::profile().unwrap_or_else(|why| {
+            eprintln!("note: {why}; taking {}", Release::default().name());
+            Release::default()
+        })
+    })
 }
 
 /// A rule set by its name.

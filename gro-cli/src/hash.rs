@@ -31,7 +31,7 @@ struct Hashes {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let profile = args.profile.or_else(|| gro_bench::kernel::profile().ok()).unwrap_or_default();
+    let profile = crate::engine::profile_or_running(args.profile);
     let library = profile.program_hash();
     let tc = gro_ebpf::Object::committed(profile).program_hash()?;
     // Booted, so that it is the firmware's own word; a device refuses an image whose header says another hash.

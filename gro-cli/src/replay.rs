@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 ///
 /// The capture is read whole, then written. Every merged packet carries a comment such as `segs=12 gso_size=1448 first=#31
 /// last=#42 flush=psh` (the kernel tells the first two only); frame numbers count from 0. The written packets have complete checksums.
+/// Tools on libpcap refuse packets over 262,144 bytes, which BIG TCP can make; `gro` reads them.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  gro replay -r in.pcapng -w out.pcapng\n  tcpdump -c 10000 -w - | gro replay -r - -w - | tcpdump -r -"

@@ -4,7 +4,7 @@ use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use gro_bench::report::{Report, Run, Side};
 use gro_bench::{CONFIGS, Options, backend, trace};
-use gro_core::{Config, Rule, UdpMode};
+use gro_core::{Config, Release, Rule, UdpMode};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Each trace runs under four configs: `tc` (gro_max_size 15,000, which all backends can run), `default` (65,536), `big` (BIG TCP:
 /// 524,280) and `in-band` (VLAN tags stay in the bytes). With engine flags it runs under what they say. A backend that cannot
 /// run here says `skipped` and why, and never counts as equal; one that cannot run a config by its nature is `not applicable`.
+///
+/// A trace beside a manifest.json runs with the hashes, poll boundaries and expectations that it states; a copy elsewhere does not.
+/// Under a flush timeout the kernel plays the trace in real time.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  gro verify\n  gro verify capture.pcapng --config tc --require user,tc\n  gro verify -j | jq .equal\n\nExit status: 0 equal (skips allowed), 1 different, 2 trouble or a required backend did not run."
@@ -44,12 +47,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             bail!("--require {name}: there is no such backend; there are {}", known.join(", "));
         }
     }
+    let profile = args.engine.profile();
+    if args.mutant.is_some() && profile != Release::Linux618 {
+        bail!("--mutant: rules can be switched off in {} only", Release::Linux618.name());
+    }
     let options = Options {
         traces: traces(&args.traces)?,
         configs: configs(args),
         require: args.require.clone(),
         udp: args.engine.udp.map(UdpMode::from),
-        profile: args.engine.profile(),
+        profile,
         mutant: args.mutant,
     };
     let progress = Progress::new();
@@ -67,16 +74,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// The named config or all of them; with what the engine's flags say, one only.
 fn configs(args: &Args) -> Vec<(&'static str, Config)> {
-    let flags = args.engine.config(Config::DEFAULT);
-    match &args.config {
-        Some(name) => {
-            let named = CONFIGS.into_iter().filter(|(known, _)| known == name);
-            named.map(|(name, config)| (name, args.engine.config(config))).collect()
-        }
-        // UDP is each trace's own matter.
-        None if flags == (Config { udp: flags.udp, ..Config::DEFAULT }) => CONFIGS.to_vec(),
-        None => vec![("flags", flags)],
+    let named = |(known, _): &(&str, Config)| args.config.as_deref().is_none_or(|name| name == *known);
+    let mut configs: Vec<_> = CONFIGS.into_iter().filter(named).collect();
+    if args.engine.says_config() {
+        let base = if args.config.is_some() { configs[0].1 } else { Config::DEFAULT };
+        configs = vec![("flags", args.engine.config(base))];
     }
+    configs
 }
 
 /// Files as they are, folders by their manifest or content, nothing for the shipped ones.

@@ -3,15 +3,17 @@
 use crate::checksum::{at_parity, fold, halves};
 use crate::coalesce::{FIN, PSH};
 use crate::datapath::Input;
-use crate::parse::{IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TAGS, TCP_HEADER};
+use crate::parse::{
+    IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TAGS, TCP_HEADER, UDP_HEADER,
+};
 use crate::profile::Profile;
 use crate::rule::Rule;
 use crate::window::{HEADER_MAX, Window};
 
 /// Most words of TCP options: a data offset of 15.
 pub const OPTION_WORDS: usize = 10;
-/// Most words of IPv6 extension headers that fit the window beside the other headers.
-pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3_UNTAGGED + IPV6_HEADER + TCP_HEADER) as usize) / 8 * 2;
+/// Most words of IPv6 extension headers that fit the window beside the other headers, of which UDP's is the shortest.
+pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3_UNTAGGED + IPV6_HEADER + UDP_HEADER) as usize) / 8 * 2;
 
 /// One held packet.
 #[derive(Clone, Copy, Debug)]

@@ -26,7 +26,7 @@ pub enum Rule {
     PollEnd,
     /// With a flush timeout, packets of the current jiffy stay.
     Age,
-    /// A poll that used its budget leaves nothing.
+    /// A poll that used its budget keeps nothing, below 1,000 jiffies a second.
     Budget,
     /// The flush timer delivers everything.
     Timer,

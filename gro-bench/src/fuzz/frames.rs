@@ -163,7 +163,16 @@ impl Segment {
         if udp.is_some() {
             match &mut ip {
                 Ip::V4 { protocol, .. } => *protocol = 17,
-                Ip::V6 { next, .. } => *next = 17,
+                Ip::V6 { next, extensions, .. } => {
+                    *next = 17;
+                    // The longest chains that fit the engine's window.
+                    if random.once_in(6) {
+                        let eights = random.of(&[22, 23]);
+                        let mut body = vec![eights as u8];
+                        body.extend(random.bytes(6 + 8 * eights));
+                        *extensions = vec![(60, body)];
+                    }
+                }
             }
         }
         let stamps = [1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9];
@@ -327,7 +336,7 @@ impl Ip {
                 1 => *hops = hops.wrapping_sub(1),
                 2 => *next = random.of(&PROTOCOLS),
                 3 => addresses[random.below(32)] ^= 1 << random.below(8),
-                4 if extensions.len() < 4 => {
+                4 if extensions.len() < 4 && bytes_of(extensions) < LONG => {
                     let at = random.below(extensions.len() + 1);
                     extensions.insert(at, extension(random, at));
                 }
@@ -373,6 +382,13 @@ impl Ip {
             }
         }
     }
+}
+
+/// Bytes of extension headers beside which another one may not fit the engine's window.
+const LONG: usize = 120;
+
+fn bytes_of(extensions: &[(u8, Vec<u8>)]) -> usize {
+    extensions.iter().map(|(_, body)| body.len() + 1).sum()
 }
 
 /// An extension header without its first byte: hop-by-hop (first only), routing or destination options.

@@ -20,7 +20,7 @@ use super::pcapng::receive_hash;
 pub const MAX_CAPTURE: usize = 1 << 30;
 
 /// The longest frame in bytes: 256 KiB, libpcap's own limit.
-pub const MAX_FRAME: usize = 256 * 1024;
+pub const MAX_FRAME: usize = 1 << 20;
 
 /// The most frames of a trace: about 8 million.
 pub const MAX_FRAMES: usize = 1 << 23;
@@ -357,7 +357,7 @@ mod tests {
             (pcap_file(0xa1b2_c3d4, 1, &[(1_000_000, 60, &[7; 60])]), ["fraction", "record 1"]),
             (sized(0), ["0 bytes", "record 1"]),
             (sized(13), ["13 bytes", "record 1"]),
-            (sized(MAX_FRAME + 1), ["262145 bytes", "record 1"]),
+            (sized(MAX_FRAME + 1), ["1048577 bytes", "record 1"]),
         ] {
             let message = message(&bytes);
             assert!(words.iter().all(|word| message.contains(word)), "{message}");

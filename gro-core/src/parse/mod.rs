@@ -97,7 +97,7 @@ pub(crate) const IPV6_HEADER: u32 = 40;
 /// Length of a TCP header without options.
 pub(crate) const TCP_HEADER: u32 = 20;
 /// Length of a UDP header.
-const UDP_HEADER: u32 = 8;
+pub(crate) const UDP_HEADER: u32 = 8;
 
 impl Packet {
     /// No packet.

@@ -257,6 +257,17 @@ fn udp_rules() {
         let padded = |n: u32| Seg { trailer: usize::from(n == 1), ..seg(n) };
         assert_eq!(run(forwarding, vec![padded(0), padded(1)]).0, "HN");
     }
+    // The longest chains that fit the window, unequal in their last byte.
+    for bytes in [176, 184, 192] {
+        let chain = |n: u32| {
+            let mut chain = vec![0; bytes];
+            (chain[0], chain[1], chain[bytes - 1]) = (17, (bytes / 8 - 1) as u8, n as u8);
+            Seg { v6: true, udp: true, extensions: (60, chain), ..seg(n) }.bytes()
+        };
+        let frames = |last: u32| [chain(0), chain(last)].map(|frame| (frame, Meta::default()));
+        assert_eq!(run_with(forwarding, frames(0)).0, "HM", "{bytes}");
+        assert_eq!(run_with(forwarding, frames(1)).0, "HH", "{bytes}");
+    }
     let mut unchecked = Seg { udp: true, ..seg(0) }.bytes().to_vec();
     unchecked[40..42].copy_from_slice(&[0, 0]);
     assert_eq!(run_with(forwarding, [(unchecked.into(), Meta::default())]).0, "N");

@@ -9,8 +9,8 @@
 //! bytes are those of the packet socket; what that cannot tell comes from the observer, and both are in one order because
 //! `__netif_receive_skb_core` (net/core/dev.c) reports a packet and then hands it to the socket.
 //!
-//! It runs on any release and shows what that release does. The rules differ between releases; the profile that this crate's
-//! engine is built with is `linux-6.18`.
+//! It runs on any release and shows what that release does: it answers for the profile of that release, or for any where no
+//! profile matches.
 
 mod record;
 mod timed;

@@ -83,6 +83,18 @@ pub(super) fn header() -> Vec<Recipe> {
             c.with(c.mss, |s| *s.ports()[1] ^= 0x4000);
             c.deliver(&[c.mss; 2]);
         }),
+        // 192 bytes of extension headers: what the window has room for beside a UDP header.
+        recipe("udp_v6ext_longest", Only::V6, |c| {
+            for _ in 0..3 {
+                c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &longest(0)));
+            }
+            c.deliver(&[3 * c.mss]);
+        }),
+        recipe("udp_v6ext_longest_diff", Only::V6, |c| {
+            c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &longest(0)));
+            c.with(c.mss, |s| s.extend(IpNumber::IPV6_DESTINATION_OPTIONS, &longest(1)));
+            c.deliver(&[c.mss; 2]);
+        }),
         recipe("udp_csum_zero", Only::All, |c| overtaken(c, no_checksum)),
         recipe("udp_csum_zero_all", Only::All, |c| {
             for _ in 0..3 {
@@ -262,6 +274,13 @@ pub(super) fn sizes() -> Vec<Recipe> {
             c.deliver(&[full * LARGE, rest + 1]);
         }),
     ]
+}
+
+/// Options of a header of 192 bytes.
+fn longest(last: u8) -> Vec<u8> {
+    let mut body = vec![0; 190];
+    (body[0], body[1], body[189]) = (1, 188, last);
+    body
 }
 
 /// Payload bytes of the datagrams that fill a packet.
