@@ -1,11 +1,11 @@
 //! Is it sound? What a graph promises beyond being well-formed: fields inside their header, lengths that a frame can have,
 //! keys that can be read, cycles with a bound, and a rule for each bit where GRO rules are given.
 
+use crate::LENGTH_MAX;
 use crate::error::Fault;
 use crate::gro::{GroField, NodeGro, Tests};
 use crate::model::{Field, Graph, HeaderLength, Node, Test};
 use crate::read::{Result1, wrong};
-use crate::LENGTH_MAX;
 
 pub(crate) fn check(graph: &Graph) -> Result1<()> {
     for node in &graph.nodes {
@@ -173,7 +173,10 @@ fn cycle(graph: &Graph, root: usize) -> Option<String> {
     let mut state = vec![0_u8; graph.nodes.len()];
     let mut way: Vec<(usize, Vec<usize>)> = Vec::new();
     let followers = |index: usize| -> Vec<usize> {
-        graph.nodes.get(index).map_or_else(Vec::new, |node| graph.edges(node).into_iter().map(|edge| edge.1).collect())
+        graph
+            .nodes
+            .get(index)
+            .map_or_else(Vec::new, |node| graph.edges(node).into_iter().map(|edge| edge.1).collect())
     };
     *state.get_mut(root)? = 1;
     way.push((root, followers(root)));

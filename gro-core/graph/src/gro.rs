@@ -146,7 +146,8 @@ pub struct GroField {
 impl GroField {
     /// Whether it has this bit: `bit` 0 is the most significant of its byte.
     pub fn covers(&self, byte: usize, bit: usize) -> bool {
-        let Some(index) = byte.checked_sub(self.offset as usize).filter(|&index| index < self.length as usize)
+        let Some(index) =
+            byte.checked_sub(self.offset as usize).filter(|&index| index < self.length as usize)
         else {
             return false;
         };

@@ -367,7 +367,8 @@ impl Graph {
         let computed = node.length.and_then(|length| length.range());
         let longest = computed.map_or(0, |(_, longest)| u64::try_from(longest).unwrap_or(0));
         let optional = node.flag_fields.and_then(|flags| self.flag_tables.get(flags.table));
-        let optional = optional.map_or(0, |table| table.fields.iter().map(|field| u64::from(field.size)).sum());
+        let optional =
+            optional.map_or(0, |table| table.fields.iter().map(|field| u64::from(field.size)).sum());
         longest.max(u64::from(node.min_length) + optional)
     }
 }

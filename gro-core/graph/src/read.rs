@@ -62,7 +62,10 @@ fn document(text: &str, context: &mut Context) -> Result1<Graph> {
         return Err(wrong("document", Fault::Missing("parsers")));
     }
     if parsers.len() > PARSERS_MAX {
-        return Err(wrong("document", Fault::Many { what: "parsers", count: parsers.len(), most: PARSERS_MAX }));
+        return Err(wrong(
+            "document",
+            Fault::Many { what: "parsers", count: parsers.len(), most: PARSERS_MAX },
+        ));
     }
 
     context.nodes = names("node", "parse-nodes", nodes)?;

@@ -141,7 +141,9 @@ fn header(
     walk: &mut Walk,
 ) -> Result<(Step, Option<usize>), Refusal> {
     let start = walk.end;
-    if let Some(requires) = node.gro.requires.as_ref().filter(|need| !switches.contains(&need.switch.as_str())) {
+    if let Some(requires) =
+        node.gro.requires.as_ref().filter(|need| !switches.contains(&need.switch.as_str()))
+    {
         return Err(refuse(Why::Off, Some(&requires.bypass)));
     }
     fits(parser, frame, start, node.min_length as usize)?;

@@ -4,8 +4,8 @@ use super::object::{Context, Object, wrong};
 use super::{Result1, entries, tlv_entries};
 use crate::error::Fault;
 use crate::model::{
-    Action, Comparison, Condition, Field, FlagFields, FlagTable, Graph, HeaderLength, Metadata, Next, Table, Test,
-    Tlvs,
+    Action, Comparison, Condition, Field, FlagFields, FlagTable, Graph, HeaderLength, Metadata, Next, Table,
+    Test, Tlvs,
 };
 use serde_json::Value;
 
@@ -45,10 +45,7 @@ fn numbered(
     Ok(Field { offset, length: length as u32, mask, shift: shift as u32 })
 }
 
-pub(super) fn header_length(
-    object: &mut Object<'_>,
-    context: &mut Context,
-) -> Result1<Option<HeaderLength>> {
+pub(super) fn header_length(object: &mut Object<'_>, context: &mut Context) -> Result1<Option<HeaderLength>> {
     let Some(mut length) = object.object("hdr-length")? else { return Ok(None) };
     let read = if length.flag("flag-fields-length")? {
         HeaderLength::FlagFields
@@ -125,7 +122,8 @@ fn test(place: &str, value: &Value, context: &mut Context) -> Result1<Test> {
         let comparison = object.one_of(kind, &Comparison::ALL)?;
         let field = field(&mut object, context)?;
         let value = object.needed("value")?;
-        let possible = value <= field.most() || !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+        let possible =
+            value <= field.most() || !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
         if !possible {
             return Err(wrong(place, Fault::Unreachable { key: "value", value, most: field.most() }));
         }
@@ -151,7 +149,8 @@ pub(super) fn metadata(object: &mut Object<'_>, context: &mut Context) -> Result
         let kind = entry.text("type")?.unwrap_or(inferred).to_owned();
         let md_off = entry.small("md-off")?.ok_or_else(|| entry.wrong(Fault::Missing("md-off")))?;
         let (length, mask) = (entry.small("length")?, entry.number("mask")?);
-        for other in ["endian-swap", "is-frame", "value", "index", "right-shift", "struct-off", "nibb-length"] {
+        for other in ["endian-swap", "is-frame", "value", "index", "right-shift", "struct-off", "nibb-length"]
+        {
             entry.unused(context, other);
         }
         entry.end(context);
@@ -189,7 +188,8 @@ pub(super) fn tlvs(object: &mut Object<'_>, context: &mut Context, min_length: u
         context.table(&tlvs.place, name)?;
     }
     let entries = tlv_entries(&tlvs.place, inline.unwrap_or(&[]), context)?;
-    for other in ["padn", "default", "wildcard-node", "max-non-padding", "max-padding-length", "min-tlv-len"] {
+    for other in ["padn", "default", "wildcard-node", "max-non-padding", "max-padding-length", "min-tlv-len"]
+    {
         tlvs.unused(context, other);
     }
     tlvs.end(context);

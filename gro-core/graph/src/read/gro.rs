@@ -44,9 +44,9 @@ pub(super) fn node(object: &mut Object<'_>, context: &mut Context) -> Result1<No
         gro.short_header = reason(&mut bypass, "short-header")?;
         if let Some(list) = bypass.object("cond-exprs")? {
             for (name, value) in list.pairs() {
-                let text = value.as_str().ok_or_else(|| {
-                    list.wrong(Fault::Kind { key: name.clone(), expected: "a string" })
-                })?;
+                let text = value
+                    .as_str()
+                    .ok_or_else(|| list.wrong(Fault::Kind { key: name.clone(), expected: "a string" }))?;
                 gro.refusals.push((name.clone(), known(&list, text)?));
             }
         }

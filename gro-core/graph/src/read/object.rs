@@ -162,7 +162,9 @@ impl<'a> Object<'a> {
             _ => unsigned(value).and_then(|value| i64::try_from(value).ok()),
         };
         let small = |value: &i64| value.unsigned_abs() <= LENGTH_MAX;
-        self.take(key).map(|value| read(value).filter(small).map(|value| value as i32).ok_or(expected)).transpose()
+        self.take(key)
+            .map(|value| read(value).filter(small).map(|value| value as i32).ok_or(expected))
+            .transpose()
     }
 
     /// A number that measures something in bytes, or counts.
@@ -176,7 +178,11 @@ impl<'a> Object<'a> {
     }
 
     /// One of these words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, known: &[(&'static str, T)]) -> Result1<Option<T>> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        known: &[(&'static str, T)],
+    ) -> Result1<Option<T>> {
         let Some(word) = self.text(key)? else { return Ok(None) };
         self.one_of(word, known).map(Some)
     }
