@@ -136,6 +136,7 @@ fn test(place: &str, value: &Value, context: &mut Context) -> Result1<Test> {
 pub(super) fn metadata(object: &mut Object<'_>, context: &mut Context) -> Result1<Vec<Metadata>> {
     // A name of a function, or of a list elsewhere: nothing to keep.
     if object.text("metadata").is_ok() {
+        object.unused(context, "metadata");
         return Ok(Vec::new());
     }
     let Some(mut list) = object.object("metadata")? else { return Ok(Vec::new()) };
