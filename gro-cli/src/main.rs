@@ -3,6 +3,7 @@
 
 mod engine;
 mod explain;
+mod graph;
 mod hash;
 mod progress;
 mod replay;
@@ -26,6 +27,7 @@ enum Command {
     Verify(verify::Args),
     Replay(replay::Args),
     Explain(explain::Args),
+    Graph(graph::Args),
     Hash(hash::Args),
 }
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Graph(args) => graph::run(&args),
         Command::Hash(args) => hash::run(&args),
     };
     match result {

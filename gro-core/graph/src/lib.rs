@@ -5,7 +5,7 @@
 //! says what is wrong where. [`walk`] interprets a graph, slowly and obviously: it is the referee of the engine's parser.
 //! [`emit`] writes a graph as Graphviz, SVG, normalised JSON and P4-16.
 //!
-//! `docs/parse-graph.md` describes the vocabulary. Nothing here panics, whatever the document or the frame.
+//! The types of [`model`](Graph) and of [`NodeGro`] describe the vocabulary. Nothing here panics, whatever the document or the frame.
 #![forbid(unsafe_code)]
 
 // document -> graph
@@ -19,7 +19,7 @@ mod model;
 mod check;
 // what it does, and how it looks
 pub mod emit;
-pub mod walk;
+mod walk;
 
 pub use error::{Fault, GraphError};
 pub use gro::{

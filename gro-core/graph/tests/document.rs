@@ -44,7 +44,8 @@ fn spellings_of_the_family_are_one_graph() {
     nodes[0]["handler"] = "f".into();
     nodes[1]["hdr-length"]["shift"] = 0.into();
     nodes[1]["hdr-length"]["mask"] = 15.into();
-    other["proto-tables"] = json!([{"name": "t", "entries": [{"key": 2048, "node": "b"}, {"key": "3", "node": "c"}]}]);
+    other["proto-tables"] =
+        json!([{"name": "t", "entries": [{"key": 2048, "node": "b"}, {"key": "3", "node": "c"}]}]);
     other["comment"] = "x".into();
     let (graph, notes) = read(&other).unwrap();
     let (plain, none) = read(&small()).unwrap();
@@ -117,15 +118,24 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
     let gro = json!({"fields": [{"name": "x", "field-off": 0, "field-len": 1, "rule": "equal"}]});
     let twice = json!({"fields": [{"name": "x", "field-off": 0, "field-len": 2, "rule": "equal"},
         {"name": "y", "field-off": 1, "field-len": 1, "mask": 1, "rule": "equal"}]});
-    let deep = (0..80).fold(json!({"type": "or", "ents": []}), |part, _| json!({"type": "or", "ents": [part]}));
+    let deep =
+        (0..80).fold(json!({"type": "or", "ents": []}), |part, _| json!({"type": "or", "ents": [part]}));
     for (place, value, words) in [
         ("/parsers/0/root-node", json!("z"), "parser p: there is no node \"z\""),
         ("/parsers", json!([]), "document: \"parsers\" is missing"),
         ("/parsers", json!(7), "document: \"parsers\" must be a list"),
         ("/parsers/0/max-nodes", json!(70_000), "\"max-nodes\" is 70000; the most is 65535"),
         ("/parsers/0/gro", json!({"max-header-length": -1}), "must be a number"),
-        ("/parse-nodes/0/next-proto/ents/0/node", json!("tpc"), "node a: next-proto: there is no node \"tpc\""),
-        ("/parse-nodes/0/next-proto/ents/1/key", json!("0x800"), "node a: next-proto: key 0x800 is there twice"),
+        (
+            "/parse-nodes/0/next-proto/ents/0/node",
+            json!("tpc"),
+            "node a: next-proto: there is no node \"tpc\"",
+        ),
+        (
+            "/parse-nodes/0/next-proto/ents/1/key",
+            json!("0x800"),
+            "node a: next-proto: key 0x800 is there twice",
+        ),
         ("/parse-nodes/0/next-proto/ents/1/key", json!("0x10000"), "node a: key 0x10000 can never be read"),
         ("/parse-nodes/0/next-proto/ents/1/key", json!("+3"), "\"key\" must be a number"),
         ("/parse-nodes/0/next-proto/ents/1/key", json!(1.5), "\"key\" must be a number"),
@@ -133,19 +143,39 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
         ("/parse-nodes/0/next-proto/mask", json!("0x1ffff"), "mask 0x1ffff does not fit"),
         ("/parse-nodes/0/next-proto/shift", json!(16), "\"right-shift\" is 16; the most is 15"),
         ("/parse-nodes/0/next-proto/field-len", json!(9), "9 bytes; a number has 1 to 8"),
-        ("/parse-nodes/0/next-proto/field-off", json!(1), "node a: next-proto ends at byte 3, behind the 2 bytes"),
+        (
+            "/parse-nodes/0/next-proto/field-off",
+            json!(1),
+            "node a: next-proto ends at byte 3, behind the 2 bytes",
+        ),
         ("/parse-nodes/0/next-proto/table", json!("t"), "\"ents\" and \"table\" exclude each other"),
-        ("/parse-nodes/0/next-proto", json!({"field-off": 0, "field-len": 1, "table": "t"}), "there is no table \"t\""),
+        (
+            "/parse-nodes/0/next-proto",
+            json!({"field-off": 0, "field-len": 1, "table": "t"}),
+            "there is no table \"t\"",
+        ),
         ("/parse-nodes/0/next-proto", json!({"field-off": 0, "field-len": 1}), "\"ents\" is missing"),
         ("/parse-nodes/1/name", json!("a"), "parse-nodes: node \"a\" is there twice"),
         ("/parse-nodes/1/name", json!("b b"), "\"b b\" is no name"),
         ("/parse-nodes/1/name", json!("n".repeat(65)), "is no name"),
-        ("/parse-nodes/1/min-hdr-length", json!(65_536), "node b: \"min-hdr-length\" is 65536; the most is 65535"),
+        (
+            "/parse-nodes/1/min-hdr-length",
+            json!(65_536),
+            "node b: \"min-hdr-length\" is 65536; the most is 65535",
+        ),
         ("/parse-nodes/1/hdr-length/multiplier", json!(5_000), "node b: hdr-length reaches 75000 bytes"),
         ("/parse-nodes/1/hdr-length/add", json!(-65_536), "\"add\" must be a number from -65535"),
         ("/parse-nodes/1/hdr-length/field-off", json!(4), "node b: hdr-length ends at byte 5"),
-        ("/parse-nodes/1/hdr-length", json!({"flag-fields-length": true}), "\"flag-fields-parse-node\" is missing"),
-        ("/parse-nodes/1/cond-exprs", json!({"ents": [{"type": "is"}]}), "\"is\" is none of equal, not_equal"),
+        (
+            "/parse-nodes/1/hdr-length",
+            json!({"flag-fields-length": true}),
+            "\"flag-fields-parse-node\" is missing",
+        ),
+        (
+            "/parse-nodes/1/cond-exprs",
+            json!({"ents": [{"type": "is"}]}),
+            "\"is\" is none of equal, not_equal",
+        ),
         ("/parse-nodes/1/cond-exprs", json!({"list": "l"}), "a named list of conditions"),
         ("/parse-nodes/1/cond-exprs", json!({"ents": [deep]}), "recursion limit"),
         ("/parse-nodes/1/array-parse-node", json!({}), "\"array-parse-node\" is not understood here"),
@@ -155,7 +185,11 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
         ("/parse-nodes/1/gro", gro, "gro: bit 0 of byte 1 is in no field"),
         ("/parse-nodes/0/gro", twice, "gro: bit 7 of byte 1 is in \"x\" and in \"y\""),
         ("/parse-nodes/0/gro", json!({"bypass": {"unknown-next": "bored"}}), "\"bored\" is none of not_ip"),
-        ("/parse-nodes/0/gro", json!({"bypass": {"cond-exprs": {"c": "not_ip"}}}), "there is no condition \"c\""),
+        (
+            "/parse-nodes/0/gro",
+            json!({"bypass": {"cond-exprs": {"c": "not_ip"}}}),
+            "there is no condition \"c\"",
+        ),
         ("/parse-nodes/0/gro", json!({"layer": "top"}), "\"top\" is none of link"),
         ("/parse-nodes/2/flag-fields-parse-node/table", json!("f"), "there is no flag-fields table \"f\""),
         ("/flag-fields-tables/0/ents/1/flag", json!("0x80"), "flag 0x80 is there twice"),
@@ -194,7 +228,8 @@ fn no_document_makes_the_reader_panic() {
             0 => changed_text(&mut random, BUILT_IN),
             1 => changed_text(&mut random, &small().to_string()),
             2 => {
-                let base = if random.below(2) == 0 { serde_json::from_str(BUILT_IN).unwrap() } else { small() };
+                let base =
+                    if random.below(2) == 0 { serde_json::from_str(BUILT_IN).unwrap() } else { small() };
                 changed_value(&mut random, base).to_string()
             }
             _ => noise(&mut random, 0).to_string(),
@@ -207,7 +242,10 @@ fn no_document_makes_the_reader_panic() {
         for parser in &graph.parsers {
             let frame: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
             let walked = walk(&graph, parser, &frame, &[]);
-            assert!(walked.end <= frame.len() && walked.steps.iter().all(|step| step.offset + step.length <= frame.len()));
+            assert!(
+                walked.end <= frame.len()
+                    && walked.steps.iter().all(|step| step.offset + step.length <= frame.len())
+            );
         }
         if let Some(HeaderLength::Computed { field, .. }) = graph.nodes.first().and_then(|node| node.length) {
             assert!(field.length <= 8);
@@ -275,7 +313,8 @@ fn changed_value(random: &mut Random, mut document: Value) -> Value {
 }
 
 fn leaf(random: &mut Random) -> Value {
-    let words = ["a", "b", "tcp", "ipv4", "0xffffffffffffffff", "-1", "equal", "stop_fail", "flush", "header", ""];
+    let words =
+        ["a", "b", "tcp", "ipv4", "0xffffffffffffffff", "-1", "equal", "stop_fail", "flush", "header", ""];
     match random.below(5) {
         0 => Value::Null,
         1 => random.below(70_000).into(),
@@ -288,14 +327,33 @@ fn leaf(random: &mut Random) -> Value {
 /// JSON with the words of the vocabulary and without its sense.
 fn noise(random: &mut Random, depth: usize) -> Value {
     const KEYS: [&str; 20] = [
-        "parsers", "parse-nodes", "proto-tables", "name", "root-node", "min-hdr-length", "hdr-length", "next-proto",
-        "field-off", "field-len", "mask", "ents", "key", "node", "gro", "fields", "rule", "cond-exprs", "type", "table",
+        "parsers",
+        "parse-nodes",
+        "proto-tables",
+        "name",
+        "root-node",
+        "min-hdr-length",
+        "hdr-length",
+        "next-proto",
+        "field-off",
+        "field-len",
+        "mask",
+        "ents",
+        "key",
+        "node",
+        "gro",
+        "fields",
+        "rule",
+        "cond-exprs",
+        "type",
+        "table",
     ];
     match random.below(if depth > 5 { 1 } else { 3 }) {
         0 => leaf(random),
         1 => (0..random.below(4)).map(|_| noise(random, depth + 1)).collect(),
         _ => {
-            let pairs = (0..random.below(6)).map(|_| (KEYS[random.below(20)].to_owned(), noise(random, depth + 1)));
+            let pairs =
+                (0..random.below(6)).map(|_| (KEYS[random.below(20)].to_owned(), noise(random, depth + 1)));
             Value::Object(pairs.collect())
         }
     }

@@ -1,0 +1,32 @@
+//! Graphviz.
+
+use super::{length_text, links};
+use crate::model::Graph;
+use std::fmt::Write as _;
+
+/// The graph in the language of Graphviz: `dot -Tsvg`. Names need no escape; the reader refuses others.
+pub fn dot(graph: &Graph) -> String {
+    let mut text =
+        String::from("digraph parser {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+    let place = |index: usize| match index.checked_sub(graph.parsers.len()) {
+        Some(index) => format!("\"node {}\"", graph.nodes[index].name),
+        None => format!("\"parser {}\"", graph.parsers[index].name),
+    };
+    for (index, parser) in graph.parsers.iter().enumerate() {
+        let _ = writeln!(text, "  {} [shape=oval, label=\"{}\"];", place(index), parser.name);
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let place = place(graph.parsers.len() + index);
+        let _ = writeln!(text, "  {place} [label=\"{}\\n{}\"];", node.name, length_text(graph, node));
+    }
+    for link in links(graph) {
+        let label = if link.keys.is_empty() {
+            String::new()
+        } else {
+            format!(" [label=\"{}\"]", link.keys.join("\\n"))
+        };
+        let _ = writeln!(text, "  {} -> {}{label};", place(link.from), place(link.to));
+    }
+    text.push_str("}\n");
+    text
+}

@@ -1,0 +1,149 @@
+//! SVG, drawn here: no program is needed to look at a graph but a browser.
+
+use super::layout::{Layout, layout};
+use super::{length_text, links};
+use crate::model::Graph;
+use std::fmt::Write as _;
+
+const ROW: i64 = 110;
+const BOX: i64 = 44;
+const GAP: i64 = 40;
+const MARGIN: i64 = 24;
+/// Pixels of a letter of a name, and of a key.
+const LETTER: i64 = 8;
+const KEY_LETTER: i64 = 7;
+/// Between lines of keys.
+const LINE: i64 = 13;
+/// Width where a link passes.
+const PASS: i64 = 24;
+
+/// The graph as a picture: parsers on top, headers below, keys beside the links; links that go back are dashed.
+pub fn svg(graph: &Graph) -> String {
+    let links = links(graph);
+    let parsers = graph.parsers.len();
+    let layout = layout(parsers + graph.nodes.len(), &links);
+    let words = |place: usize| match place.checked_sub(parsers) {
+        Some(index) => (graph.nodes[index].name.clone(), length_text(graph, &graph.nodes[index])),
+        None => (graph.parsers[place].name.clone(), "parser".to_owned()),
+    };
+    let width = |place: usize| {
+        let (name, below) = words(place);
+        name.len().max(below.len()) as i64 * LETTER + 28
+    };
+    let (spots, total) = spots(&layout, &width);
+    let back = links
+        .iter()
+        .zip(&layout.ways)
+        .filter(|(_, way)| way.is_empty())
+        .map(|(link, _)| link.keys.join(", ").len());
+    // Room on the right for what goes back.
+    let right = back.max().map_or(0, |letters| letters as i64 * KEY_LETTER + GAP);
+    let (full, height) =
+        (total + 2 * MARGIN + right, layout.rows.len() as i64 * ROW - (ROW - BOX) + 2 * MARGIN);
+
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{full}\" height=\"{height}\" viewBox=\"0 0 {full} {height}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n<title>Parse graph</title>\n\
+         <style>.box{{fill:#f4f7fb;stroke:#34507a}}.parser{{fill:#34507a}}.light{{fill:#fff}}.link{{fill:none;stroke:#667}}\
+         .back{{stroke-dasharray:4 3}}.small{{font-size:11px;fill:#445}}.key{{font-size:11px;fill:#223;paint-order:stroke;\
+         stroke:#fff;stroke-width:4px}}</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" \
+         markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#667\"/></marker></defs>\n\
+         <rect width=\"{full}\" height=\"{height}\" fill=\"#fff\"/>\n"
+    );
+    let mut labels = String::new();
+    for (index, (link, way)) in links.iter().zip(&layout.ways).enumerate() {
+        let mut points: Vec<(i64, i64)> = way.iter().map(|&slot| spots[slot]).collect();
+        let keys: Vec<&str> = link.keys.iter().map(String::as_str).collect();
+        if points.len() < 2 {
+            let (from, to) = (spots[link.from], spots[link.to]);
+            let (x1, x2) = (from.0 + width(link.from) / 2, to.0 + width(link.to) / 2);
+            let out = x1.max(x2) + GAP;
+            let (y1, y2) = (from.1 + BOX / 4, to.1 - BOX / 4);
+            let _ = writeln!(
+                text,
+                "<path class=\"link back\" marker-end=\"url(#tip)\" d=\"M{x1} {y1}C{out} {y1} {out} {y2} {x2} {y2}\"/>"
+            );
+            label(&mut labels, (out - 6, (y1 + y2) / 2 + 4), "start", &[&keys.join(", ")]);
+            continue;
+        }
+        // Links leave and arrive side by side, in the order of where they go.
+        let last = points.len() - 1;
+        points[0] =
+            (points[0].0 + spread(&layout, &spots, index, 0, width(link.from)), points[0].1 + BOX / 2);
+        points[last] =
+            (points[last].0 + spread(&layout, &spots, index, 1, width(link.to)), points[last].1 - BOX / 2);
+        let mut path = format!("M{} {}", points[0].0, points[0].1);
+        for pair in points.windows(2) {
+            if let [(x1, y1), (x2, y2)] = *pair {
+                let middle = (y1 + y2) / 2;
+                let _ = write!(path, "C{x1} {middle} {x2} {middle} {x2} {y2}");
+            }
+        }
+        let _ = writeln!(text, "<path class=\"link\" marker-end=\"url(#tip)\" d=\"{path}\"/>");
+        let ((x1, y1), (x2, _)) = (points[0], points[1]);
+        label(&mut labels, (x1 + (x2 - x1) / 6, y1 + 20), "middle", &keys);
+    }
+    for (place, &(x, y)) in spots.iter().enumerate().take(parsers + graph.nodes.len()) {
+        let ((name, below), width) = (words(place), width(place));
+        let (left, top) = (x - width / 2, y - BOX / 2);
+        let (class, round, light) =
+            if place < parsers { ("parser", BOX / 2, " light") } else { ("box", 4, "") };
+        let _ = writeln!(
+            text,
+            "<rect class=\"{class}\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{BOX}\" rx=\"{round}\"/>\
+             <text class=\"{}\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{name}</text>\
+             <text class=\"small{light}\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{below}</text>",
+            light.trim_start(),
+            y - 3,
+            y + 13
+        );
+    }
+    text + &labels + "</svg>\n"
+}
+
+/// The middle of each slot, and the width of the widest row.
+fn spots(layout: &Layout, width: &dyn Fn(usize) -> i64) -> (Vec<(i64, i64)>, i64) {
+    let widths = |row: &[super::layout::Slot]| -> Vec<i64> {
+        row.iter().map(|slot| slot.place.map_or(PASS, width)).collect()
+    };
+    let row_width = |widths: &[i64]| widths.iter().sum::<i64>() + GAP * (widths.len() as i64 - 1).max(0);
+    let total = layout.rows.iter().map(|row| row_width(&widths(row))).max().unwrap_or(0);
+    let count = layout.rows.iter().flatten().map(|slot| slot.number + 1).max().unwrap_or(0);
+    let mut spots = vec![(0, 0); count];
+    for (number, row) in layout.rows.iter().enumerate() {
+        let widths = widths(row);
+        let mut x = MARGIN + (total - row_width(&widths)) / 2;
+        for (slot, width) in row.iter().zip(widths) {
+            spots[slot.number] = (x + width / 2, MARGIN + number as i64 * ROW + BOX / 2);
+            x += width + GAP;
+        }
+    }
+    (spots, total)
+}
+
+/// How far from the middle of a box a link leaves (`end` 0) or arrives (`end` 1).
+fn spread(layout: &Layout, spots: &[(i64, i64)], link: usize, end: usize, width: i64) -> i64 {
+    let ends = |way: &[usize]| match (end, way) {
+        (0, [from, next, ..]) => Some((*from, *next)),
+        (1, [.., next, to]) => Some((*to, *next)),
+        _ => None,
+    };
+    let Some((place, _)) = ends(&layout.ways[link]) else { return 0 };
+    let ways = layout.ways.iter().enumerate();
+    let mut sides: Vec<(i64, usize)> = ways
+        .filter_map(|(index, way)| Some((index, ends(way)?)))
+        .filter(|(_, (other, _))| *other == place)
+        .map(|(index, (_, next))| (spots[next].0, index))
+        .collect();
+    sides.sort_unstable();
+    let position = sides.iter().position(|(_, index)| *index == link).unwrap_or(0) as i64 + 1;
+    width * position / (sides.len() as i64 + 1) - width / 2
+}
+
+fn label(text: &mut String, (x, y): (i64, i64), anchor: &str, lines: &[&str]) {
+    for (number, line) in lines.iter().enumerate() {
+        let y = y + number as i64 * LINE;
+        let _ =
+            writeln!(text, "<text class=\"key\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{line}</text>");
+    }
+}
