@@ -283,6 +283,10 @@ fn overlooked(why: Bypass, ipv6: bool) -> (&'static str, &'static str) {
         Bypass::Checksum => ("skb_gro_checksum_validate", "the TCP or UDP checksum is wrong"),
         Bypass::UdpOff => ("udp_gro_receive", "UDP is not coalesced under this config"),
         Bypass::UdpNoChecksum => ("udp_gro_receive_segment", "a UDP datagram without checksum"),
+        Bypass::Tunnel => {
+            ("gre_gro_receive, geneve_gro_receive", "a tunnel header that GRO does not look behind")
+        }
+        Bypass::Nested => ("udp_gro_receive, gre_gro_receive, ipip_gro_receive", "a tunnel inside a tunnel"),
         Bypass::UdpLength => ("udp_gro_receive_segment", "the UDP length is not that of the bytes present"),
         Bypass::Length => (ip, "the IP length differs from the bytes present, or the reserved bit is set"),
         Bypass::Empty => ("tcp_gro_receive", "no payload, and no packet of its flow is held"),

@@ -41,6 +41,7 @@ pub use datapath::{
 pub use parse::Packet;
 pub use profile::{
     Config, Linux7, Linux612, Linux618, Profile, Release, UdpMode, VlanMode, program_hash, source_hash,
+    tunnel,
 };
 pub use reason::{Bypass, FlushReason};
 pub use rule::Rule;

@@ -164,6 +164,20 @@ pub struct Config {
     pub udp: UdpMode,
     /// Where VLAN tags are.
     pub vlan: VlanMode,
+    /// Which encapsulations GRO looks into: a set of the bits in [`tunnel`].
+    pub tunnels: u32,
+}
+
+/// Encapsulations that [`Config::tunnels`] names.
+pub mod tunnel {
+    /// IP in IP, either version in either: IPIP, SIT, 4in6, 6in6. A kernel merges them without a device.
+    pub const IP_IN_IP: u32 = 1;
+    /// GRE, and Ethernet in GRE. A kernel merges it without a device.
+    pub const GRE: u32 = 2;
+    /// VXLAN. A kernel merges it in a namespace with such a device: its socket says which port.
+    pub const VXLAN: u32 = 4;
+    /// Geneve, in a namespace with such a device.
+    pub const GENEVE: u32 = 8;
 }
 
 /// Whether UDP is coalesced.
@@ -189,7 +203,7 @@ pub enum VlanMode {
 }
 
 impl Config {
-    /// The kernel's defaults, at 250 jiffies a second.
+    /// The kernel's defaults, at 250 jiffies a second and without a tunnel device.
     pub const DEFAULT: Self = Self {
         gro_max_size: LEGACY_MAX_SIZE,
         gro_ipv4_max_size: LEGACY_MAX_SIZE,
@@ -197,6 +211,7 @@ impl Config {
         hz: 250,
         udp: UdpMode::Off,
         vlan: VlanMode::Stripped,
+        tunnels: tunnel::IP_IN_IP | tunnel::GRE,
     };
 
     /// The largest config the tc datapath can run: it cannot build a larger packet.

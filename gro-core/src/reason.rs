@@ -119,7 +119,7 @@ impl FlushReason {
 
 /// Why a frame was delivered at once instead of being held.
 ///
-/// Up to [`Bypass::UdpLength`] the frame is not looked at further and overtakes what is held of its flow; from
+/// Up to [`Bypass::Nested`] the frame is not looked at further and overtakes what is held of its flow; from
 /// [`Bypass::Length`] on, the held packet of its flow left first and order is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -153,6 +153,11 @@ pub enum Bypass {
     UdpNoChecksum,
     /// The UDP length is 8 or less, or differs from the bytes present.
     UdpLength,
+    /// A tunnel header that GRO does not look behind: GRE with routing, sequence number or another version, Geneve with
+    /// another version or OAM.
+    Tunnel,
+    /// A tunnel inside a tunnel.
+    Nested,
     /// The IP length differs from the bytes present, or the IPv4 reserved bit is set.
     Length,
     /// A TCP segment without payload.
@@ -163,7 +168,7 @@ pub enum Bypass {
 
 impl Bypass {
     /// Every reason in the order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::None,
         Self::NotIp,
         Self::Truncated,
@@ -178,6 +183,8 @@ impl Bypass {
         Self::UdpOff,
         Self::UdpNoChecksum,
         Self::UdpLength,
+        Self::Tunnel,
+        Self::Nested,
         Self::Length,
         Self::Empty,
         Self::Flags,
@@ -200,6 +207,8 @@ impl Bypass {
             Self::UdpOff => "udp_off",
             Self::UdpNoChecksum => "udp_no_checksum",
             Self::UdpLength => "udp_length",
+            Self::Tunnel => "tunnel",
+            Self::Nested => "nested",
             Self::Length => "length",
             Self::Empty => "empty",
             Self::Flags => "flags",

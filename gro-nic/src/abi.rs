@@ -5,7 +5,7 @@
 //! Everything is little endian. Offsets and sizes are in bytes.
 
 /// Version of this contract; the image carries it, the driver writes it, the firmware refuses another one.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Address map of the device.
 pub mod memory {
@@ -79,6 +79,8 @@ pub mod register {
     pub const HZ: u32 = 0x020;
     /// Host: 1 when VLAN tags are in the bytes ([`gro_core::VlanMode::InBand`]), else 0.
     pub const VLAN_IN_BAND: u32 = 0x024;
+    /// Host: encapsulations that the engine looks into, the bits of [`gro_core::tunnel`].
+    pub const TUNNELS: u32 = 0x028;
     /// Host, doorbell: events posted so far, modulo 2^32.
     pub const RX_PRODUCER: u32 = 0x040;
     /// Host, doorbell: completions taken so far, modulo 2^32.

@@ -62,6 +62,7 @@ extern "C" fn run() -> ! {
             0 => VlanMode::Stripped,
             _ => VlanMode::InBand,
         },
+        tunnels: read_register(register::TUNNELS),
     };
     device.rings.start();
     write_register(register::STATUS, status::READY);

@@ -193,6 +193,7 @@ impl Nic {
             (register::UDP_FORWARDING, config.engine.udp as u32),
             (register::HZ, config.engine.hz),
             (register::VLAN_IN_BAND, config.engine.vlan as u32),
+            (register::TUNNELS, config.engine.tunnels),
         ];
         for (offset, value) in registers {
             machine.bus_mut().set_register(offset, value);
