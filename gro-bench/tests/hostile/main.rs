@@ -145,7 +145,8 @@ fn config(random: &mut Random) -> Config {
     let udp = if random.once_in(2) { UdpMode::Off } else { UdpMode::Forwarding };
     let vlan = if random.once_in(3) { VlanMode::InBand } else { VlanMode::Stripped };
     let hz = [100, 250, 1000, 0][random.below(4)];
-    Config { gro_max_size, gro_ipv4_max_size, flush_timeout, hz, udp, vlan }
+    let tunnels = random.below(16) as u32;
+    Config { gro_max_size, gro_ipv4_max_size, flush_timeout, hz, udp, vlan, tunnels }
 }
 
 /// The packets, cut up again, are the frames: each one once, whatever the order.
