@@ -3,8 +3,8 @@
 
 use crate::checksum::{self, fold, halves};
 use crate::coalesce::{CWR, FIN, PSH};
-use crate::flow::{Flow, length_sum};
-use crate::parse::{IPV6_HEADER, JUMBO_HEADER, TCP_HEADER};
+use crate::flow::{FIXED, FIXED_OUTER, Flow, length_sum};
+use crate::parse::{IPV6_HEADER, JUMBO_HEADER, Outer, TCP_HEADER, TunnelKind};
 use crate::profile::Profile;
 use crate::rule::Rule;
 
@@ -20,6 +20,20 @@ pub const GSO_TCPV6: u32 = 1 << 4;
 pub const GSO_TCP_ACCECN: u32 = 1 << 19;
 /// `SKB_GSO_UDP_L4`.
 pub const GSO_UDP_L4: u32 = 1 << 17;
+/// `SKB_GSO_GRE`.
+pub const GSO_GRE: u32 = 1 << 6;
+/// `SKB_GSO_IPXIP4`: an IP header in IPv4.
+pub const GSO_IPXIP4: u32 = 1 << 8;
+/// `SKB_GSO_IPXIP6`: an IP header in IPv6.
+pub const GSO_IPXIP6: u32 = 1 << 9;
+/// `SKB_GSO_UDP_TUNNEL`: a tunnel behind a UDP header without checksum.
+pub const GSO_UDP_TUNNEL: u32 = 1 << 10;
+/// `SKB_GSO_UDP_TUNNEL_CSUM`: a tunnel behind a UDP header with one.
+pub const GSO_UDP_TUNNEL_CSUM: u32 = 1 << 11;
+/// `SKB_GSO_TCP_FIXEDID_INNER`: as [`GSO_TCP_FIXEDID`], which then speaks of the outer header, for the header in a tunnel.
+pub const GSO_TCP_FIXEDID_INNER: u32 = 1 << 31;
+/// Every bit that says that the packet is in a tunnel.
+pub const GSO_TUNNELS: u32 = GSO_GRE | GSO_IPXIP4 | GSO_IPXIP6 | GSO_UDP_TUNNEL | GSO_UDP_TUNNEL_CSUM;
 
 /// A big-endian 16-bit word to write at a byte offset of the first frame's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,27 +69,69 @@ pub struct Merged {
     /// Length to be stated in a hop-by-hop header ([`jumbo_header`]) that the datapath puts behind the IPv6 header, or 0. The
     /// other offsets and lengths here, and the patches, are those of the header without it.
     pub jumbo: u32,
-    /// [`GSO_TCPV4`], [`GSO_TCPV6`] or [`GSO_UDP_L4`], and [`GSO_TCP_FIXEDID`]; 0 for a single frame.
+    /// [`GSO_TCPV4`], [`GSO_TCPV6`] or [`GSO_UDP_L4`], [`GSO_TCP_FIXEDID`], and one of [`GSO_TUNNELS`]; 0 for a single frame.
     pub gso_type: u32,
-    patches: [Patch; 4],
+    patches: [Patch; PATCHES],
+    /// 1 when headers in front of the IP header are rewritten too.
+    has_outer: u32,
+    outer: [Patch; OUTER_PATCHES],
 }
 
+/// Words that every merged packet has rewritten.
+pub const PATCHES: usize = 4;
+/// Words that are rewritten in front of the innermost IP header.
+pub const OUTER_PATCHES: usize = 5;
+
 impl Merged {
-    /// The words to rewrite, with a complete checksum. Empty for a single frame. An unused entry repeats another one.
-    #[inline(always)]
-    pub fn patches(&self) -> &[Patch] {
-        if self.segs > 1 { &self.patches } else { &[] }
+    /// No packet.
+    pub const ZERO: Self = Self {
+        segs: 0,
+        gso_size: 0,
+        header_len: 0,
+        l3: 0,
+        l4: 0,
+        check: 0,
+        pseudo: 0,
+        len: 0,
+        jumbo: 0,
+        gso_type: 0,
+        patches: [Patch { offset: 0, value: 0 }; PATCHES],
+        has_outer: 0,
+        outer: [Patch { offset: 0, value: 0 }; OUTER_PATCHES],
+    };
+
+    /// The words to rewrite, with complete checksums. None for a single frame. A word may come twice.
+    pub fn patches(&self) -> impl Iterator<Item = &Patch> {
+        let (patches, outer): (&[Patch], &[Patch]) = match (self.segs > 1, self.has_outer != 0) {
+            (false, _) => (&[], &[]),
+            (true, false) => (&self.patches, &[]),
+            (true, true) => (&self.patches, &self.outer),
+        };
+        patches.iter().chain(outer)
     }
 
-    /// The same words as a fixed array, for targets that want no slice. Only for `segs > 1`.
+    /// The first [`PATCHES`] of the same words, for targets that want no slice. Only for `segs > 1`.
     #[inline(always)]
     pub fn patch(&self, index: usize) -> Patch {
-        self.patches[index & 3]
+        self.patches[index & (PATCHES - 1)]
     }
 
-    /// Without a branch: the BPF verifier walks this once for every place of the table and for every path to it.
+    /// Whether headers in front of the innermost IP header are rewritten too.
     #[inline(always)]
-    pub(crate) fn of<P: Profile>(flow: &Flow) -> Self {
+    pub fn has_outer(&self) -> bool {
+        self.has_outer != 0
+    }
+
+    /// The [`OUTER_PATCHES`] words there. Only for `segs > 1` and [`Merged::has_outer`].
+    #[inline(always)]
+    pub fn outer_patch(&self, index: usize) -> Patch {
+        self.outer[if index < OUTER_PATCHES { index } else { 0 }]
+    }
+
+    /// Written in place, and without a branch but for tunnels: a BPF stack has no room for it, and the verifier walks this once for
+    /// every place of the table and for every path to it.
+    #[inline(always)]
+    pub(crate) fn write<P: Profile>(&mut self, flow: &Flow) {
         let many = is_many(flow.segs);
         let ipv6 = flow.ipv6 & 1;
         let first_len = flow.payload - flow.l3 + flow.gso_size;
@@ -106,33 +162,101 @@ impl Merged {
             flow.id_check & 0xffff
         };
         let has_jumbo = Rule::JumboHeader.of::<P>(over & ipv6 & P::JUMBO_HEADER as u32);
-        let patches = [
+        self.patches = [
             patch(flow.l3 + 2 + 2 * ipv6, length),
             patch(flow.l3 + 10 - 6 * ipv6, ipv4_check ^ (ipv4_check ^ length) & ipv6.wrapping_neg()),
             // TCP: data offset and flags. UDP: length.
             patch(flow.l4 + 12 - 8 * udp, (flow.control >> 16) | l4_len & udp.wrapping_neg()),
             patch(check, Rule::MergedChecksum.of::<P>(l4_check)),
         ];
-        let fixed_id = Rule::FixedIdType.of::<P>(flow.fixed_id & !ipv6 & 1);
         let cwr = (flow.control & CWR != 0) as u32;
-        let tcp_type =
-            GSO_TCPV4 + (GSO_TCPV6 - GSO_TCPV4) * ipv6 + GSO_TCP_FIXEDID * fixed_id + P::CWR_TYPE * cwr;
+        let tcp_type = GSO_TCPV4 + (GSO_TCPV6 - GSO_TCPV4) * ipv6 + fixed_type::<P>(flow) + P::CWR_TYPE * cwr;
         let gso_type = tcp_type ^ (tcp_type ^ GSO_UDP_L4) & udp.wrapping_neg();
-        Self {
-            segs: flow.segs,
-            gso_size: (flow.gso_size & (many | !P::on(Rule::Single) as u32).wrapping_neg()) as u16,
-            header_len: flow.payload as u16,
-            l3: flow.l3 as u16,
-            l4: flow.l4 as u16,
-            check: check as u16,
-            pseudo: fold(flow.pseudo_sum + halves(l4_len)),
-            len: flow.payload + flow.bytes + JUMBO_HEADER * has_jumbo,
-            jumbo: (ip_len + JUMBO_HEADER) & has_jumbo.wrapping_neg(),
-            gso_type: gso_type & many.wrapping_neg(),
-            patches,
+        self.segs = flow.segs;
+        self.gso_size = (flow.gso_size & (many | !P::on(Rule::Single) as u32).wrapping_neg()) as u16;
+        self.header_len = flow.payload as u16;
+        self.l3 = flow.l3 as u16;
+        self.l4 = flow.l4 as u16;
+        self.check = check as u16;
+        self.pseudo = fold(flow.pseudo_sum + halves(l4_len));
+        self.len = flow.payload + flow.bytes + JUMBO_HEADER * has_jumbo;
+        self.jumbo = (ip_len + JUMBO_HEADER) & has_jumbo.wrapping_neg();
+        self.gso_type = gso_type & many.wrapping_neg();
+        self.has_outer = (flow.outer.places != 0) as u32;
+        if flow.outer.places != 0 {
+            self.gso_type |= tunnel_type(&flow.outer) & many.wrapping_neg();
+            // The inner transport header and payload sum to what completes their pseudo-header; the inner IPv6 length is new.
+            let inner = length * ipv6 + !self.pseudo as u32;
+            self.write_outer::<P>(flow, flow.outer_sum + inner);
+        }
+    }
+
+    /// What is in front of the innermost IP header: lengths, and the checksums of IPv4 and UDP. That of GRE stays as it is
+    /// (`gre_gro_complete`, net/ipv4/gre_offload.c). `sum` is that of everything behind the UDP header's start but its length.
+    #[inline(always)]
+    fn write_outer<P: Profile>(&mut self, flow: &Flow, sum: u32) {
+        let outer = &flow.outer;
+        let merged = flow.payload + flow.bytes;
+        let first = flow.payload + flow.gso_size;
+        let end = if P::on(Rule::MergedOuter) { merged } else { first };
+        self.outer = [self.patches[0]; OUTER_PATCHES];
+        let session = outer.pppoe();
+        if session != 0 {
+            self.outer[0] = patch(session + 4, end - session - PPPOE_HEADER);
+        }
+        let l3 = outer.l3();
+        if l3 == 0 {
+            return;
+        }
+        if outer.ipv6() != 0 {
+            self.outer[1] = patch(l3 + 4, end - l3 - IPV6_HEADER);
+        } else {
+            let (old, new) = ((first - l3) as u16, (end - l3) as u16);
+            self.outer[1] = patch(l3 + 2, new as u32);
+            self.outer[2] = patch(l3 + 10, checksum::replace(outer.id_check as u16, old, new) as u32);
+        }
+        let udp = outer.checked();
+        if outer.is_udp() {
+            self.outer[3] = patch(udp + 4, end - udp);
+        }
+        if outer.is_udp() && outer.has_check() {
+            let length = end - udp;
+            let check = checksum::field(fold(sum + outer.pseudo_sum) as u32 + 2 * length);
+            self.outer[4] = patch(udp + 6, if check == 0 { 0xffff } else { check as u32 });
         }
     }
 }
+
+/// `ip_fixedid` as GSO types (`tcp4_gro_complete`, `tcp6_gro_complete`): of the only IP header or the outer one, and of an inner
+/// one. Linux 6.12 has one for all.
+#[inline(always)]
+fn fixed_type<P: Profile>(flow: &Flow) -> u32 {
+    let encapsulated = (flow.outer.l3() != 0 && !P::FIXED_ID_NEEDS_DF) as u32;
+    let inner = flow.fixed_id & FIXED;
+    let outer = flow.fixed_id / FIXED_OUTER & 1;
+    Rule::FixedIdType.of::<P>(
+        GSO_TCP_FIXEDID * (inner & !encapsulated | outer) | GSO_TCP_FIXEDID_INNER * (inner & encapsulated),
+    )
+}
+
+/// The tunnel as a GSO type (`ipip_gro_complete`, `sit_gro_complete`, `ip6ip6_gro_complete`, `gre_gro_complete`,
+/// `udp_gro_complete`).
+#[inline(always)]
+fn tunnel_type(outer: &Outer) -> u32 {
+    let kind = outer.kind();
+    if kind == TunnelKind::Gre as u32 {
+        GSO_GRE
+    } else if kind == TunnelKind::Udp as u32 {
+        if outer.has_check() { GSO_UDP_TUNNEL_CSUM } else { GSO_UDP_TUNNEL }
+    } else if kind == TunnelKind::IpInIp as u32 {
+        if outer.ipv6() != 0 { GSO_IPXIP6 } else { GSO_IPXIP4 }
+    } else {
+        0
+    }
+}
+
+/// Bytes of a PPPoE header that its length does not count (RFC 2516 section 4).
+const PPPOE_HEADER: u32 = 6;
 
 /// The hop-by-hop header of a jumbogram (RFC 2675 section 2) in front of header `next`. The IPv6 header's own next header then
 /// is 0.

@@ -8,12 +8,12 @@ use crate::checksum::{fold, halves};
 use crate::coalesce::{Action, Verdict, alone, decide};
 use crate::complete::{Merged, is_many};
 use crate::digest::Digest;
-use crate::parse::{Packet, parse};
+use crate::parse::{self, Packet, Parsed};
 use crate::profile::{Config, Profile};
 use crate::reason::{Bypass, FlushReason};
 use crate::rule::Rule;
 use crate::stats::Counters;
-use crate::table::{BUCKETS, Bucket, DEPTH, List, Slot, Table};
+use crate::table::{BUCKETS, Bucket, DEPTH, Hand, Slot, Table};
 use crate::window::Window;
 use core::ops::Range;
 
@@ -64,7 +64,7 @@ pub struct Input<'a> {
 }
 
 /// What the engine keeps beside the table. All zero is the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct State {
     /// Over every decision so far.
@@ -79,6 +79,8 @@ pub struct State {
     cursor: u32,
     /// 1 when the event in hand leaves packets of the current jiffy; a word, so that any bytes of a map are a state.
     keeps_young: u32,
+    /// The packet that leaves.
+    merged: Merged,
 }
 
 impl State {
@@ -90,6 +92,7 @@ impl State {
         counters: Counters::ZERO,
         cursor: 0,
         keeps_young: 0,
+        merged: Merged::ZERO,
     };
 }
 
@@ -200,13 +203,13 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
     let last = BUCKETS as u32 - 1;
     let index = state.cursor & last;
     let index = if P::on(Rule::BucketOrder) { index } else { last - index };
-    if let Some(Bucket { list, .. }) = table.bucket(index)
+    if let Some((list, _)) = table.bucket(index)
         && list.count() > 0
     {
         let way = if P::on(Rule::OldestFirst) { list.oldest() } else { list.newest() };
         if !(state.keeps_young != 0 && list.flow(way).age == now) {
             let slot = Slot { bucket: index as u8, way };
-            emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, event.reason()));
+            emit::<P, D>(state, list, datapath, (slot, event.reason()));
             return true;
         }
     }
@@ -224,36 +227,73 @@ fn look<P: Profile, T: Table, D: Datapath>(
     input: &Input<'_>,
 ) -> Result<(), Bypass> {
     let index = bucket_index::<P>(input);
-    let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
-    parse::<P>(&input.window, input.config, &mut bucket.packet)?;
-    let bucket = table.bucket(index).ok_or(Bypass::NoTable)?;
-    if !is_valid::<P, D>(&bucket.packet, datapath, frame, input) {
-        return Err(Bypass::Checksum);
+    let mut parsed = table.parse::<P>(input, true).ok_or(Bypass::NoTable)?;
+    for _ in 1..parse::PARTS {
+        if parsed != Parsed::Part {
+            break;
+        }
+        parsed = table.parse::<P>(input, false).ok_or(Bypass::NoTable)?;
     }
-    bucket.found = bucket.list.find::<P>(&bucket.packet, input);
+    let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+    parse::finish(&input.window, &mut hand.packet, parsed)?;
+    let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+    hand.to_verify = to_verify::<P>(&hand.packet, input)?;
+    if hand.to_verify != 0 {
+        let range = hand.packet.l4..hand.packet.len;
+        hand.sum = datapath.sum(frame, range).ok_or(Bypass::Checksum)? as u32;
+        let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+        if !is_valid(hand) {
+            return Err(Bypass::Checksum);
+        }
+    }
+    let (bucket, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+    hand.found = bucket.find::<P>(&hand.packet, input);
     Ok(())
 }
 
-/// The checksum of a segment that may join (`skb_gro_checksum_validate`, include/net/gro.h).
+/// The innermost checksum is to be verified.
+const INNER: u32 = 1;
+/// That of an outer UDP header or of GRE is.
+const OUTER: u32 = 2;
+
+/// Which checksums of a segment that may join are to be verified (`skb_gro_checksum_validate`, include/net/gro.h). Who vouched
+/// for a checksum vouched for one, the first; that of a UDP tunnel which has none counts.
 #[inline(always)]
-fn is_valid<P: Profile, D: Datapath>(
-    packet: &Packet,
-    datapath: &mut D,
-    frame: &D::Frame,
-    input: &Input<'_>,
-) -> bool {
+fn to_verify<P: Profile>(packet: &Packet, input: &Input<'_>) -> Result<u32, Bypass> {
+    let outer = &packet.outer;
+    let counts = outer.is_udp() || outer.has_check();
+    let vouched = input.meta.verified && !counts;
+    let mut checksums = if !vouched && is_to_verify::<P>(packet) { INNER } else { 0 };
+    if outer.has_check() && !input.meta.verified {
+        if !packet.outer_mismatch {
+            checksums |= Rule::OuterChecksum.of::<P>(OUTER);
+        } else if outer.is_udp() && P::on(Rule::OuterUnverified) {
+            // Nobody looked at it (`udp_gro_receive`).
+            return Err(Bypass::Checksum);
+        }
+    }
+    Ok(checksums)
+}
+
+/// Whether the innermost checksum counts.
+#[inline(always)]
+fn is_to_verify<P: Profile>(packet: &Packet) -> bool {
     let rule = if packet.udp != 0 { Rule::UdpChecksum } else { Rule::TcpChecksum };
-    if packet.mismatch && P::on(Rule::LengthFirst) || input.meta.verified || !P::on(rule) {
-        return true;
+    let mismatch = packet.mismatch && P::on(Rule::LengthFirst);
+    let none = packet.udp != 0 && packet.check_urgent >> 16 == 0 && !P::on(Rule::UdpNoChecksum);
+    P::on(rule) && !mismatch && !none
+}
+
+/// Whether they are right, from the sum over the innermost transport header and its payload.
+#[inline(always)]
+fn is_valid(hand: &Hand) -> bool {
+    let Hand { packet, to_verify, sum, .. } = hand;
+    let (outer, len) = (&packet.outer, packet.len);
+    if to_verify & INNER != 0 && fold(packet.pseudo_sum() + halves(len - packet.l4) + sum) != 0xffff {
+        return false;
     }
-    if packet.udp != 0 && packet.check_urgent >> 16 == 0 && !P::on(Rule::UdpNoChecksum) {
-        return true;
-    }
-    let len = input.window.len();
-    match datapath.sum(frame, packet.l4..len) {
-        Some(sum) => fold(packet.pseudo_sum() + halves(len - packet.l4) + sum as u32) == 0xffff,
-        None => false,
-    }
+    let length = if outer.is_udp() { halves(len - outer.checked()) } else { 0 };
+    to_verify & OUTER == 0 || fold(outer.pseudo_sum + length + packet.between + sum) == 0xffff
 }
 
 #[inline(always)]
@@ -271,8 +311,10 @@ fn place<P: Profile, T: Table, D: Datapath>(
     input: &Input<'_>,
 ) -> GroResult {
     let index = bucket_index::<P>(input);
-    let Some(bucket) = table.bucket(index) else { return pass(state, datapath, frame, Bypass::NoTable) };
-    let Bucket { list, packet, found } = bucket;
+    let Some((list, hand)) = table.bucket(index) else {
+        return pass(state, datapath, frame, Bypass::NoTable);
+    };
+    let Hand { packet, found, .. } = hand;
     let packet = &*packet;
     let (mut way, verdict) = if *found > 0 {
         let way = (*found - 1) as u8;
@@ -292,7 +334,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
     }
     if flush != FlushReason::None {
         let slot = Slot { bucket: index as u8, way };
-        emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, flush));
+        emit::<P, D>(state, list, datapath, (slot, flush));
     }
 
     if action == Action::Hold {
@@ -307,7 +349,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
             state.counters.merged_segments += 1;
             datapath.append(slot, frame, packet);
             if close != FlushReason::None {
-                emit::<P, D>(&mut state.digest, &mut state.counters, list, datapath, (slot, close));
+                emit::<P, D>(state, list, datapath, (slot, close));
             }
             GroResult::Merged
         }
@@ -329,15 +371,15 @@ fn pass<D: Datapath>(state: &mut State, datapath: &mut D, frame: D::Frame, why: 
 
 #[inline(always)]
 fn emit<P: Profile, D: Datapath>(
-    digest: &mut Digest,
-    counters: &mut Counters,
-    list: &mut List,
+    state: &mut State,
+    list: &mut Bucket,
     datapath: &mut D,
     (slot, why): (Slot, FlushReason),
 ) {
-    let merged = Merged::of::<P>(list.flow(slot.way));
+    let State { digest, counters, merged, .. } = state;
+    merged.write::<P>(list.flow(slot.way));
     list.remove(slot.way);
     counters.flushed(why, is_many(merged.segs));
     digest.mix((why as u32) << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
-    datapath.emit(slot, &merged, why);
+    datapath.emit(slot, merged, why);
 }

@@ -3,17 +3,13 @@
 use crate::checksum::{at_parity, fold, halves};
 use crate::coalesce::{FIN, PSH};
 use crate::datapath::Input;
-use crate::parse::{
-    IPV6_HEADER, Key, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TAGS, TCP_HEADER, UDP_HEADER,
-};
+use crate::parse::{CHAIN_WORDS, Key, L3_UNTAGGED, Outer, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER};
 use crate::profile::Profile;
 use crate::rule::Rule;
-use crate::window::{HEADER_MAX, Window};
+use crate::window::Window;
 
 /// Most words of TCP options: a data offset of 15.
 pub const OPTION_WORDS: usize = 10;
-/// Most words of IPv6 extension headers that fit the window beside the other headers, of which UDP's is the shortest.
-pub const EXTENSION_WORDS: usize = (HEADER_MAX - (L3_UNTAGGED + IPV6_HEADER + UDP_HEADER) as usize) / 8 * 2;
 
 /// One held packet.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +21,6 @@ pub struct Flow {
     pub vlan: u32,
     /// Flow identity.
     pub key: Key,
-    /// As in [`Packet::tags`].
-    pub tags: [u32; TAGS],
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
     /// Offset of the IP header, in bytes.
@@ -45,15 +39,14 @@ pub struct Flow {
     pub control: u32,
     /// First frame's urgent pointer.
     pub urgent: u32,
-    /// DSCP/ECN and TTL, as in [`Packet::class`].
+    /// TTL, DSCP/ECN and the don't-fragment bit, as in [`Packet::class`].
     pub class: u32,
     /// First frame's IPv4 identification and header checksum, as in [`Packet::id_check`].
     pub id_check: u32,
-    /// As in [`Packet::dont_fragment`].
-    pub dont_fragment: u32,
     /// 1 when the network header is IPv6, else 0.
     pub ipv6: u32,
-    /// 1 from the second segment on if that had the identification of the first, else 0.
+    /// From the second segment on: [`FIXED`] if that had the identification of the first, [`FIXED_OUTER`] the same of the
+    /// outer header.
     pub fixed_id: u32,
     /// Segments held.
     pub segs: u32,
@@ -69,11 +62,23 @@ pub struct Flow {
     pub common_sum: u32,
     /// Sum over the payload held.
     pub payload_sum: u32,
+    /// As in [`Packet::outer`].
+    pub(crate) outer: Outer,
+    /// Sum over the headers from an outer UDP header to the innermost transport header, without lengths and the checksum
+    /// of the former.
+    pub(crate) outer_sum: u32,
+    /// Words in use of the next.
+    pub(crate) chain_len: u32,
+    /// As in [`Packet::chain`].
+    pub(crate) chain: [u32; CHAIN_WORDS],
     /// TCP options.
-    pub options: [u32; OPTION_WORDS],
-    /// IPv6 extension headers.
-    pub extensions: [u32; EXTENSION_WORDS],
+    pub(crate) options: [u32; OPTION_WORDS],
 }
+
+/// The identification of the innermost IPv4 header stays the same.
+pub const FIXED: u32 = 1;
+/// That of the outer one does.
+pub const FIXED_OUTER: u32 = 2;
 
 /// How a segment's options differ from those held: every unequal bit, OR-ed. Zero means equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +90,6 @@ impl Flow {
         hash: 0,
         vlan: 0,
         key: Key::EMPTY,
-        tags: [0; TAGS],
         udp: 0,
         l3: 0,
         l4: 0,
@@ -97,7 +101,6 @@ impl Flow {
         urgent: 0,
         class: 0,
         id_check: 0,
-        dont_fragment: 0,
         ipv6: 0,
         fixed_id: 0,
         segs: 0,
@@ -107,13 +110,17 @@ impl Flow {
         pseudo_sum: 0,
         common_sum: 0,
         payload_sum: 0,
+        outer: Outer::NONE,
+        outer_sum: 0,
+        chain_len: 0,
+        chain: [0; CHAIN_WORDS],
         options: [0; OPTION_WORDS],
-        extensions: [0; EXTENSION_WORDS],
     };
 
     /// Whether `packet` belongs to this held packet's flow: hash, VLAN tag, MAC addresses, ethertype (`gro_list_prepare`,
     /// net/core/gro.c), addresses, protocol, flow label and extension headers (`inet_gro_receive`, `ipv6_gro_receive`),
-    /// ports (`tcp_gro_lookup`).
+    /// ports (`tcp_gro_lookup`), tunnels (`gre_gro_receive`, `udp_gro_receive`, `vxlan_gro_receive`, `geneve_gro_receive`,
+    /// `eth_gro_receive`).
     #[inline(always)]
     pub(crate) fn is_same<P: Profile>(&self, packet: &Packet, input: &Input<'_>) -> bool {
         // Most likely to differ first: two flows seldom share hash and ports.
@@ -133,24 +140,13 @@ impl Flow {
             difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ new.addresses[index]);
         }
         // Headers that join must be equally long, whatever a mutant thinks of their bytes.
-        if !P::on(Rule::InBandVlan) || !P::on(Rule::Extensions) || !P::on(Rule::Protocol) {
-            difference |= self.l4 ^ packet.l4;
-        }
-        // As many tags, and the same ones.
-        difference |= self.l3 ^ packet.l3;
-        if packet.is_tagged() {
-            for index in 0..TAGS {
-                difference |= Rule::InBandVlan.of::<P>(self.tags[index] ^ packet.tags[index]);
-            }
-        }
-        // Equal next headers in equal bytes end at the same offset; unequal chains are unequal somewhere in the new one.
-        let words = packet.extension_words() as usize;
-        for index in 0..EXTENSION_WORDS {
-            if index >= words {
+        difference |= (self.l3 ^ packet.l3) | (self.l4 ^ packet.l4);
+        difference |= (self.outer.places ^ packet.outer.places) | (self.chain_len ^ packet.chain.len);
+        for index in 0..CHAIN_WORDS {
+            if index >= packet.chain.len as usize {
                 break;
             }
-            let word = extension_word(&input.window, packet, index);
-            difference |= Rule::Extensions.of::<P>(self.extensions[index] ^ word);
+            difference |= self.chain[index] ^ packet.chain.words[index];
         }
         difference == 0
     }
@@ -176,9 +172,6 @@ impl Flow {
         self.hash = input.meta.hash;
         self.vlan = input.meta.vlan;
         self.key = packet.key;
-        if packet.is_tagged() {
-            self.tags = packet.tags;
-        }
         self.udp = packet.udp;
         self.l3 = packet.l3;
         self.l4 = packet.l4;
@@ -190,7 +183,6 @@ impl Flow {
         self.urgent = packet.check_urgent & 0xffff;
         self.class = packet.class;
         self.id_check = packet.id_check;
-        self.dont_fragment = packet.dont_fragment;
         self.ipv6 = packet.is_ipv6() as u32;
         self.fixed_id = 0;
         self.segs = 1;
@@ -201,6 +193,18 @@ impl Flow {
         self.pseudo_sum = fold(packet.pseudo_sum()) as u32;
         let mut common = self.pseudo_sum;
         common += halves(packet.key.ports) + halves(packet.ack) + (packet.control & 0xffff);
+        self.outer.places = packet.outer.places;
+        if packet.outer.places != 0 {
+            self.outer = packet.outer;
+            self.outer_sum = packet.outer_sum(window);
+        }
+        self.chain_len = packet.chain.len;
+        for index in 0..CHAIN_WORDS {
+            if index >= packet.chain.len as usize {
+                break;
+            }
+            self.chain[index] = packet.chain.words[index];
+        }
         let words = packet.option_words() as usize;
         for index in 0..OPTION_WORDS {
             if index >= words {
@@ -210,24 +214,17 @@ impl Flow {
             self.options[index] = word;
             common += halves(word);
         }
-        let words = packet.extension_words() as usize;
-        for index in 0..EXTENSION_WORDS {
-            if index >= words {
-                break;
-            }
-            self.extensions[index] = extension_word(window, packet, index);
-        }
         self.common_sum = fold(common) as u32;
         self.payload_sum = self.payload_sum_of(packet) as u32;
     }
 
     /// Adds the next segment. `fixed_id` is what its identification decided.
     #[inline(always)]
-    pub(crate) fn join<P: Profile>(&mut self, packet: &Packet, fixed_id: bool) {
+    pub(crate) fn join<P: Profile>(&mut self, packet: &Packet, fixed_id: u32) {
         let odd = self.bytes & 1 != 0;
         self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
         self.control |= Rule::FinPushJoin.of::<P>(packet.control & (FIN | PSH));
-        self.fixed_id = fixed_id as u32;
+        self.fixed_id = fixed_id;
         self.next_seq = self.next_seq.wrapping_add(packet.sequence_len());
         self.bytes += packet.payload_len;
         self.segs += 1;
@@ -268,11 +265,17 @@ impl Packet {
     /// The pseudo-header without the length (RFC 9293 section 3.1, RFC 768, RFC 8200 section 8.1).
     #[inline(always)]
     pub(crate) fn pseudo_sum(&self) -> u32 {
-        let mut sum = protocol(self.udp);
-        for word in self.key.addresses {
-            sum += halves(word);
-        }
-        sum
+        protocol(self.udp) + self.address_sum()
+    }
+
+    /// [`Flow::outer_sum`] of a first frame.
+    #[inline(always)]
+    fn outer_sum(&self, window: &Window<'_>) -> u32 {
+        let without = |at: u32| !window.be16(at) as u32;
+        let udp = self.outer.checked();
+        // An IPv4 header sums to zero, whatever its length: its own checksum sees to that.
+        let length = if self.is_ipv6() { without(self.l3 + 4) } else { 0 };
+        fold(self.between + without(udp + 4) + without(udp + 6) + length) as u32
     }
 }
 
@@ -291,9 +294,4 @@ pub(crate) fn length_sum(l4_len: u32, udp: u32) -> u32 {
 #[inline(always)]
 fn option_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
     window.be32(packet.l4 + TCP_HEADER + 4 * index as u32)
-}
-
-#[inline(always)]
-fn extension_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
-    window.be32(packet.l3 + IPV6_HEADER + 4 * index as u32)
 }

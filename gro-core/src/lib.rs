@@ -38,12 +38,12 @@ pub use complete::{Merged, Patch};
 pub use datapath::{
     Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, step,
 };
-pub use parse::Packet;
+pub use parse::{Packet, Parsed};
 pub use profile::{
     Config, Linux7, Linux612, Linux618, Profile, Release, UdpMode, VlanMode, program_hash, source_hash,
     tunnel,
 };
 pub use reason::{Bypass, FlushReason};
 pub use rule::Rule;
-pub use table::{BUCKETS, Bucket, DEPTH, Slot, Table};
+pub use table::{BUCKETS, Bucket, Buckets, DEPTH, Hand, Slot, Table};
 pub use window::{HEADER_MAX, STORAGE, Window};

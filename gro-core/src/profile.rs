@@ -9,6 +9,8 @@ use crate::rule::Rule;
 pub trait Profile {
     /// The name, as in `linux-6.18`.
     const NAME: &'static str;
+    /// The same, as a choice at run time.
+    const RELEASE: Release;
     /// SHA-256 over the domain tag, the source hash and the name.
     const PROGRAM_HASH: [u8; 32];
     /// Bits of the TCP flag word (data offset, reserved, flags, window) that must be equal to join (`tcp_gro_receive`,
@@ -37,6 +39,7 @@ pub struct Linux612;
 
 impl Profile for Linux612 {
     const NAME: &'static str = "linux-6.12";
+    const RELEASE: Release = Release::Linux612;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_12;
     const CONTROL_EQUAL: u32 = !(FIN | PSH | CWR);
     const CONTROL_ALONE: u32 = CWR;
@@ -51,6 +54,7 @@ pub struct Linux618;
 
 impl Profile for Linux618 {
     const NAME: &'static str = "linux-6.18";
+    const RELEASE: Release = Release::Linux618;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_18;
     const CONTROL_EQUAL: u32 = !(FIN | PSH);
     const CONTROL_ALONE: u32 = CWR;
@@ -65,6 +69,7 @@ pub struct Linux7;
 
 impl Profile for Linux7 {
     const NAME: &'static str = "linux-7.x";
+    const RELEASE: Release = Release::Linux7;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_7;
     const CONTROL_EQUAL: u32 = !(FIN | PSH);
     const CONTROL_ALONE: u32 = 0;
@@ -230,8 +235,7 @@ impl Config {
     /// Bytes that the packet a segment joins stays below (`skb_gro_receive`, net/core/gro.c).
     #[inline(always)]
     pub(crate) fn max_size<P: Profile>(&self, packet: &Packet) -> u32 {
-        // The device's protocol is that of the outer tag.
-        let ipv6 = packet.is_ipv6() && !packet.is_tagged();
+        let ipv6 = packet.is_ipv6_to_device();
         let rule = if ipv6 { Rule::Ipv6MaxSize } else { Rule::Ipv4MaxSize };
         let limit = if ipv6 { self.gro_max_size } else { self.gro_ipv4_max_size };
         let limit = if P::on(rule) { limit } else { Self::MAX_SIZE };

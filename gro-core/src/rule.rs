@@ -136,6 +136,24 @@ pub enum Rule {
     UdpSegments,
     /// An in-band VLAN tag is part of the flow.
     InBandVlan,
+    /// A tunnel has one pair of outer addresses.
+    OuterAddresses,
+    /// TTL, TOS and the don't-fragment bit of an outer header stay the same.
+    OuterClass,
+    /// The IPv4 identification of an outer header counts on, or stays the same from the second segment on.
+    OuterIpId,
+    /// A wrong checksum of an outer UDP header, or of GRE, overtakes.
+    OuterChecksum,
+    /// Behind a wrong outer length an outer UDP header with a checksum overtakes.
+    OuterUnverified,
+    /// A flow has one tunnel header: ports, key, network identifier, options.
+    TunnelHeader,
+    /// A tunnel header that GRO does not know overtakes.
+    TunnelRefused,
+    /// A flow in a tunnel has one pair of inner MAC addresses.
+    InnerMacs,
+    /// Outer lengths and checksums of a merged packet are its own.
+    MergedOuter,
     /// The IP length of a merged packet is its own.
     MergedLength,
     /// The IPv4 header checksum of a merged packet is its own.
@@ -146,7 +164,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 76] = [
         Self::Hash,
         Self::Bucket,
         Self::Vlan,
@@ -211,6 +229,15 @@ impl Rule {
         Self::UdpLength,
         Self::UdpSegments,
         Self::InBandVlan,
+        Self::OuterAddresses,
+        Self::OuterClass,
+        Self::OuterIpId,
+        Self::OuterChecksum,
+        Self::OuterUnverified,
+        Self::TunnelHeader,
+        Self::TunnelRefused,
+        Self::InnerMacs,
+        Self::MergedOuter,
         Self::MergedLength,
         Self::MergedIpv4Checksum,
         Self::MergedChecksum,

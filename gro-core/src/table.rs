@@ -2,7 +2,7 @@
 
 use crate::datapath::Input;
 use crate::flow::Flow;
-use crate::parse::Packet;
+use crate::parse::{self, Packet, Parsed};
 use crate::profile::Profile;
 
 /// Buckets of a table; the low bits of the RSS hash choose one.
@@ -10,16 +10,42 @@ pub const BUCKETS: usize = 8;
 /// Held packets of a bucket. One more evicts the oldest.
 pub const DEPTH: usize = 8;
 
-/// Where the engine finds its buckets. `None` only where storage is looked up at run time (BPF maps).
+/// Where the engine finds its buckets and works on the frame in hand. `None` only where storage is looked up at run time (BPF
+/// maps).
 pub trait Table {
-    /// The bucket with this index, below [`BUCKETS`].
-    fn bucket(&mut self, index: u32) -> Option<&mut Bucket>;
+    /// The bucket with this index, below [`BUCKETS`], and the frame in hand.
+    fn bucket(&mut self, index: u32) -> Option<(&mut Bucket, &mut Hand)>;
+
+    /// Parses the first or the next part of the headers of the frame in hand. A target on which that is better a function of its
+    /// own does in it what stands here.
+    #[inline(always)]
+    fn parse<P: Profile>(&mut self, input: &Input<'_>, first: bool) -> Option<Parsed> {
+        let (_, hand) = self.bucket(0)?;
+        Some(if first {
+            parse::first::<P>(&input.window, input.config, &mut hand.packet)
+        } else {
+            parse::part::<P>(&input.window, input.config, &mut hand.packet)
+        })
+    }
 }
 
-impl Table for [Bucket; BUCKETS] {
+/// The table of a target whose memory is just there.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Buckets {
+    hand: Hand,
+    buckets: [Bucket; BUCKETS],
+}
+
+impl Buckets {
+    /// Nothing is held.
+    pub const EMPTY: Self = Self { hand: Hand::EMPTY, buckets: [Bucket::EMPTY; BUCKETS] };
+}
+
+impl Table for Buckets {
     #[inline(always)]
-    fn bucket(&mut self, index: u32) -> Option<&mut Bucket> {
-        self.get_mut(index as usize)
+    fn bucket(&mut self, index: u32) -> Option<(&mut Bucket, &mut Hand)> {
+        Some((self.buckets.get_mut(index as usize)?, &mut self.hand))
     }
 }
 
@@ -43,30 +69,31 @@ impl Slot {
     }
 }
 
-/// Where the engine works on the frames of one bucket. All zero is a valid empty bucket, which is what BPF maps start with.
+/// The frame in hand. All zero is valid, which is what BPF maps start with.
 ///
-/// The frame in hand lies here and not on the stack for the BPF target: a stack has 512 bytes there, and the verifier forgets how
-/// it came to a value that it finds in memory, so that it walks what follows once and not once a path.
+/// It lies here and not on the stack for the BPF target: a stack has 512 bytes there, and the verifier forgets how it came to a
+/// value that it finds in memory, so that it walks what follows once and not once a path.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Hand {
+    /// Its headers.
+    pub packet: Packet,
+    /// One more than the way that holds its flow, 0 if none does.
+    pub(crate) found: u32,
+    /// Which of its checksums are to be verified, and the sum with which they are.
+    pub(crate) to_verify: u32,
+    pub(crate) sum: u32,
+}
+
+impl Hand {
+    /// Nothing.
+    pub const EMPTY: Self = Self { packet: Packet::EMPTY, found: 0, to_verify: 0, sum: 0 };
+}
+
+/// Up to [`DEPTH`] held packets and their age order (`struct gro_list`). All zero is a valid empty bucket.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Bucket {
-    /// What is held.
-    pub list: List,
-    /// The frame in hand.
-    pub(crate) packet: Packet,
-    /// One more than the way that holds the flow of that frame, 0 if none does.
-    pub(crate) found: u32,
-}
-
-impl Bucket {
-    /// A bucket that holds nothing.
-    pub const EMPTY: Self = Self { list: List::EMPTY, packet: Packet::EMPTY, found: 0 };
-}
-
-/// Up to [`DEPTH`] held packets and their age order (`struct gro_list`).
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct List {
     /// A permutation of the ways, one nibble each, XOR [`IDENTITY`]: first the held ones, oldest first, then the free ones.
     order: u32,
     count: u32,
@@ -78,8 +105,9 @@ const WAY: usize = DEPTH - 1;
 /// One in each nibble.
 const ONES: u32 = 0x1111_1111;
 
-impl List {
-    const EMPTY: Self = Self { order: 0, count: 0, flows: [Flow::EMPTY; DEPTH] };
+impl Bucket {
+    /// A bucket that holds nothing.
+    pub const EMPTY: Self = Self { order: 0, count: 0, flows: [Flow::EMPTY; DEPTH] };
 
     /// Held packets.
     #[inline(always)]
@@ -114,13 +142,13 @@ impl List {
         0
     }
 
-    /// The way of the oldest held packet; meaningful while [`List::count`] is above 0.
+    /// The way of the oldest held packet; meaningful while [`Bucket::count`] is above 0.
     #[inline(always)]
     pub(crate) fn oldest(&self) -> u8 {
         self.way_at(0)
     }
 
-    /// The way of the newest held packet; meaningful while [`List::count`] is above 0.
+    /// The way of the newest held packet; meaningful while [`Bucket::count`] is above 0.
     #[inline(always)]
     pub(crate) fn newest(&self) -> u8 {
         self.way_at(self.count.wrapping_sub(1))
@@ -160,7 +188,7 @@ mod tests {
 
     #[test]
     fn keeps_age_order_through_any_removal() {
-        let mut bucket = List::EMPTY;
+        let mut bucket = Bucket::EMPTY;
         let mut model: alloc::vec::Vec<u8> = alloc::vec![];
         let mut state = 1_u32;
         for _ in 0..10_000 {

@@ -91,6 +91,7 @@ struct Mutant;
 
 impl Profile for Mutant {
     const NAME: &'static str = "mutant";
+    const RELEASE: gro_core::Release = gro_core::Linux618::RELEASE;
     const PROGRAM_HASH: [u8; 32] = [0; 32];
     const CONTROL_EQUAL: u32 = Linux618::CONTROL_EQUAL;
     const CONTROL_ALONE: u32 = Linux618::CONTROL_ALONE;

@@ -23,6 +23,7 @@ pub fn describe(rule: Rule) -> Description {
     const UDP: &str = "UDP";
     const L4: &str = "TCP, UDP";
     const VLAN: &str = "VLAN";
+    const TUNNEL: &str = "tunnels";
     let (about, function, broken) = match rule {
         Rule::Hash => (CONTAINER, "gro_list_prepare", "packets of another RSS hash join"),
         Rule::Bucket => (CONTAINER, "dev_gro_receive", "every flow is in bucket 0"),
@@ -100,6 +101,31 @@ pub fn describe(rule: Rule) -> Description {
         Rule::UdpLength => (UDP, "udp_gro_receive_segment", "the length is not looked at"),
         Rule::UdpSegments => (UDP, "udp_gro_receive_segment", "a packet has more than 64 datagrams"),
         Rule::InBandVlan => (VLAN, "vlan_gro_receive", "packets of another in-band tag join"),
+        Rule::OuterAddresses => {
+            (TUNNEL, "inet_gro_receive, ipv6_gro_receive", "packets of other outer addresses join")
+        }
+        Rule::OuterClass => (
+            TUNNEL,
+            "gro_receive_network_flush",
+            "another TTL, TOS or don't-fragment bit of the outer header joins",
+        ),
+        Rule::OuterIpId => (TUNNEL, "inet_gro_flush", "any identification of the outer header joins"),
+        Rule::OuterChecksum => {
+            (TUNNEL, "udp4_gro_receive, gre_gro_receive", "outer UDP and GRE checksums are not verified")
+        }
+        Rule::OuterUnverified => {
+            (TUNNEL, "udp_gro_receive", "an outer UDP checksum behind a wrong length keeps order")
+        }
+        Rule::TunnelHeader => {
+            (TUNNEL, "gre_gro_receive, udp_gro_receive, vxlan_gro_receive", "packets of another tunnel join")
+        }
+        Rule::TunnelRefused => (TUNNEL, "gre_gro_receive", "GRE with a sequence number joins"),
+        Rule::InnerMacs => (TUNNEL, "eth_gro_receive", "packets of other inner MAC addresses join"),
+        Rule::MergedOuter => (
+            TUNNEL,
+            "inet_gro_complete, ipv6_gro_complete, udp_gro_complete",
+            "outer lengths of a merged packet are the first frame's",
+        ),
         Rule::MergedLength => (
             IP,
             "inet_gro_complete, ipv6_gro_complete",

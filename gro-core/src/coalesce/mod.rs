@@ -48,8 +48,8 @@ pub struct Verdict {
     pub close: FlushReason,
     /// Why the segment is delivered at once.
     pub pass: Bypass,
-    /// Whether the identification stays fixed, for a segment that joins.
-    pub fixed_id: bool,
+    /// Which identifications stay the same, for a segment that joins: bits of [`Flow::fixed_id`].
+    pub fixed_id: u32,
 }
 
 /// A segment whose flow is not held (`out_check_final` of `tcp_gro_receive`).
@@ -57,7 +57,7 @@ pub struct Verdict {
 pub fn alone<P: Profile>(packet: &Packet) -> Verdict {
     let pass = tcp::refuses_hold::<P>(packet);
     let action = if pass as u8 == Bypass::None as u8 { Action::Hold } else { Action::Normal };
-    Verdict { flush: FlushReason::None, action, close: FlushReason::None, pass, fixed_id: false }
+    Verdict { flush: FlushReason::None, action, close: FlushReason::None, pass, fixed_id: 0 }
 }
 
 /// A segment whose flow is held. `max_size` is what the packet stays below.
@@ -93,7 +93,7 @@ fn why_not<P: Profile>(
     held: &Flow,
     difference: Difference,
     packet: &Packet,
-    fixed_id: bool,
+    fixed_id: u32,
     max_size: u32,
 ) -> FlushReason {
     let tcp = tcp::why_not::<P>(held, difference, packet);

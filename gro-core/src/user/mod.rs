@@ -22,7 +22,7 @@ pub use delivered::{Delivered, VirtioNetHdr, Why};
 use crate::checksum::fold;
 use crate::complete::jumbo_header;
 use crate::datapath::{self, Datapath, Event, GroResult, Input, Meta, State};
-use crate::{BUCKETS, Bucket, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
+use crate::{Buckets, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::{Buf as _, Bytes};
@@ -35,7 +35,7 @@ pub struct Engine<P> {
     config: Config,
     now: u32,
     state: State,
-    table: Box<[Bucket; BUCKETS]>,
+    table: Box<Buckets>,
     held: Box<[Held]>,
     /// The first bytes of the frame in hand. A copy costs less than the second handle on a frame that looking at it in place
     /// would need: two atomic operations, and an allocation where the caller has the only one.
@@ -64,7 +64,7 @@ impl<P: Profile> Engine<P> {
             config,
             now: 0,
             state: State::ZERO,
-            table: Box::new([Bucket::EMPTY; BUCKETS]),
+            table: Box::new(Buckets::EMPTY),
             held,
             scratch: Box::new([0; STORAGE]),
             profile: PhantomData,
@@ -118,11 +118,15 @@ impl<P: Profile> Engine<P> {
 fn load(scratch: &mut [u8; STORAGE], frame: &[u8]) {
     /// Ethernet, IPv6 and TCP with all options take 114 bytes.
     const USUAL: usize = 128;
+    const IPV4_PROTOCOL: usize = 23;
     const IPV6_NEXT_HEADER: usize = 20;
     const TCP: u8 = 6;
     match (frame.first_chunk::<USUAL>(), frame.first_chunk::<STORAGE>()) {
-        // IPv4 has options nowhere; IPv6 extension headers may go on to the end of the window, with VLAN tags before them.
-        (Some(usual), Some(all)) if all[12] == 0x08 || all[12] == 0x86 && all[IPV6_NEXT_HEADER] == TCP => {
+        // IPv6 extension headers and tunnels may go on to the end of the window, with VLAN tags before them.
+        (Some(usual), Some(all))
+            if all[12] == 0x08 && all[IPV4_PROTOCOL] == TCP
+                || all[12] == 0x86 && all[IPV6_NEXT_HEADER] == TCP =>
+        {
             scratch[..USUAL].copy_from_slice(usual)
         }
         (Some(_), Some(all)) => *scratch = *all,

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use gro_core::{BUCKETS, Bucket, Slot, State};
+use gro_core::{BUCKETS, Bucket, Hand, Input, Parsed, Profile, Slot, State};
 
 /// Bytes behind a frame that may be read or cleared when its checksum is summed.
 const SLACK: usize = 512;
@@ -13,6 +13,9 @@ const SLACK: usize = 512;
 /// The frame in hand.
 #[repr(C)]
 pub(crate) struct Backup {
+    /// Its length, where the verifier knows nothing of it: what it learns of a value on the way it keeps apart for each way.
+    pub(crate) len: u32,
+    pad: [u32; 3],
     pub(crate) bytes: [u8; 16_384 + SLACK],
 }
 
@@ -40,6 +43,8 @@ static STATE: PerCpuArray<State> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static TABLE: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(BUCKETS as u32, 0);
 #[map]
+static HAND: PerCpuArray<Hand> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(Slot::COUNT as u32, 0);
 #[map]
 static BACKUP: PerCpuArray<Backup> = PerCpuArray::with_max_entries(1, 0);
@@ -53,10 +58,29 @@ pub(crate) struct Table;
 
 impl gro_core::Table for Table {
     #[inline(always)]
-    fn bucket(&mut self, index: u32) -> Option<&mut Bucket> {
+    fn bucket(&mut self, index: u32) -> Option<(&mut Bucket, &mut Hand)> {
         // SAFETY: the map value is this CPU's own, and tc runs with preemption of the same program excluded (BH off).
-        TABLE.get_ptr_mut(index).map(|bucket| unsafe { &mut *bucket })
+        let bucket = TABLE.get_ptr_mut(index).map(|bucket| unsafe { &mut *bucket })?;
+        Some((bucket, hand()?))
     }
+
+    /// A global function: the verifier walks it once, whatever led to the call.
+    #[inline(always)]
+    fn parse<P: Profile>(&mut self, _: &Input<'_>, first: bool) -> Option<Parsed> {
+        match super::gro_parse(u32::from(first)) {
+            0 => Some(Parsed::Whole),
+            1 => Some(Parsed::Part),
+            2 => Some(Parsed::Refused),
+            _ => None,
+        }
+    }
+}
+
+/// The frame in hand.
+#[inline(always)]
+pub(crate) fn hand() -> Option<&'static mut Hand> {
+    // SAFETY: as in `Table::bucket`; nobody keeps it while it is fetched again.
+    HAND.get_ptr_mut(0).map(|hand| unsafe { &mut *hand })
 }
 
 #[inline(always)]

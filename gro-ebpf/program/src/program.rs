@@ -10,12 +10,12 @@ mod maps;
 mod tc;
 
 use crate::Rules;
-use abi::{FRAME_MAX, Faults, Record, Settings, marker};
+use abi::{FRAME_MAX, Record, marker};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
-use gro_core::{Event, Input, Meta, Profile as _, State, Window};
+use gro_core::{Event, Input, Meta, Profile as _, Window, parse};
 use maps::Table;
 use tc::Tc;
 
@@ -36,11 +36,9 @@ fn gro(ctx: TcContext) -> i32 {
 /// `None` lets the packet pass untouched.
 #[inline(always)]
 fn run(skb: *mut __sk_buff) -> Option<i32> {
-    let settings = maps::settings()?;
-    if settings.capture == 0 {
+    if maps::settings()?.capture == 0 {
         return None;
     }
-    let state = maps::state()?;
     let faults = maps::faults()?;
     // Growing an skb that a socket owns corrupts that socket's accounting; a GSO skb was merged by somebody else.
     // SAFETY: `skb` is the context the kernel passed.
@@ -53,19 +51,15 @@ fn run(skb: *mut __sk_buff) -> Option<i32> {
     if mark & marker::MASK == marker::MAGIC {
         event(skb, mark)?;
     } else {
-        frame(skb, faults, state, settings, len)?;
+        frame(skb, len)?;
     }
     Some(TC_ACT_SHOT as i32)
 }
 
-#[inline(always)]
-fn frame(
-    skb: *mut __sk_buff,
-    faults: &'static mut Faults,
-    state: &mut State,
-    settings: &Settings,
-    len: u32,
-) -> Option<()> {
+/// A function of its own, as `event`: the stacks of the two do not add up.
+#[inline(never)]
+fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
+    let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
     let Some(backup) = tc::back_up(skb, len) else {
         faults.refused += 1;
         return None;
@@ -73,11 +67,31 @@ fn frame(
     // SAFETY: `skb` is the context the kernel passed.
     let meta = Meta { hash: unsafe { (*skb).hash }, vlan: tc::tag(skb), verified: false };
     let window = backup.bytes.first_chunk()?;
-    let input = Input { window: Window::new(window, len), meta, now: settings.now, config: &settings.config };
+    let window = Window::new(window, tc::opaque_in(&backup.len));
+    let input = Input { window, meta, now: settings.now, config: &settings.config };
     let mut tc =
-        Tc { skb, capture: settings.capture, frame: Some((backup, len, meta)), number: state.frames, faults };
+        Tc { skb, capture: settings.capture, frame: Some((backup, meta)), number: state.frames, faults };
     gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
     Some(())
+}
+
+/// Parses a part of the headers of the frame in hand: [`Parsed`] as a number, or 3 without a map. Everything comes from maps, so
+/// that the verifier can walk it on its own.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_parse(first: u32) -> u32 {
+    let (Some(settings), Some(backup), Some(hand)) = (maps::settings(), maps::backup(), maps::hand()) else {
+        return 3;
+    };
+    let Some(bytes) = backup.bytes.first_chunk() else { return 3 };
+    let window = Window::new(bytes, backup.len);
+    if first != 0 {
+        parse::begin(&window, &mut hand.packet);
+    } else {
+        parse::take_run(&window, &mut hand.packet);
+    }
+    let Some(hand) = maps::hand() else { return 3 };
+    parse::headers::<Rules>(&window, &settings.config, &mut hand.packet) as u32
 }
 
 /// A function of its own: inlined, it has LLVM lay out the frame's path so that the verifier walks it many times over.

@@ -1,14 +1,15 @@
 //! The datapath: payload moves through map values, packets leave as clones of the skb in hand.
 
 use super::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
-use super::maps::{self, Backup, OFFSET_MAX};
+use super::maps::{self, Backup, Held, OFFSET_MAX};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
     bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use core::ops::Range;
-use gro_core::{Bypass, Datapath, FlushReason, Merged, Meta, Packet, Slot};
+use gro_core::complete::{OUTER_PATCHES, PATCHES};
+use gro_core::{Bypass, Datapath, FlushReason, Merged, Meta, Packet, Patch, Slot};
 
 /// A mask over every length and offset of a frame.
 const LEN_MASK: u32 = 0x3fff;
@@ -17,8 +18,8 @@ const LEN_MASK: u32 = 0x3fff;
 pub(crate) struct Tc {
     pub(crate) skb: *mut __sk_buff,
     pub(crate) capture: u32,
-    /// The frame that the skb carries: its bytes, length and metadata. `None` for a marker.
-    pub(crate) frame: Option<(&'static Backup, u32, Meta)>,
+    /// The frame that the skb carries, and its metadata. `None` for a marker.
+    pub(crate) frame: Option<(&'static Backup, Meta)>,
     /// Number of the frame in hand.
     pub(crate) number: u32,
     /// What went wrong.
@@ -63,15 +64,16 @@ impl Datapath for Tc {
 
     #[inline(always)]
     fn hold(&mut self, slot: Slot, (): (), _packet: &Packet) {
-        let Some((_, len, meta)) = &self.frame else { return };
+        let Some((backup, meta)) = &self.frame else { return };
+        let len = opaque_in(&backup.len);
         let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
-        held.len = *len;
+        held.len = len;
         held.hash = meta.hash;
         held.vlan = meta.vlan;
         held.first = self.number;
         held.last = self.number;
         // SAFETY: a frame is at most 16,383 bytes.
-        self.faults.helper |= unsafe { load(self.skb, 0, held.bytes.as_mut_ptr(), *len) };
+        self.faults.helper |= unsafe { load(self.skb, 0, held.bytes.as_mut_ptr(), len) };
     }
 
     #[inline(always)]
@@ -93,12 +95,13 @@ impl Datapath for Tc {
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
         let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
         if merged.segs > 1 {
-            for index in 0..4 {
-                let patch = merged.patch(index);
-                let at = (opaque(u32::from(patch.offset)) & 0x1ff) as usize;
-                let [high, low] = patch.value.to_be_bytes();
-                held.bytes[at] = high;
-                held.bytes[at + 1] = low;
+            for index in 0..PATCHES {
+                write(held, merged.patch(index));
+            }
+            if merged.has_outer() {
+                for index in 0..OUTER_PATCHES {
+                    write(held, merged.outer_patch(index));
+                }
             }
         }
         self.faults.helper |= rewrite(self.skb, held.bytes.as_ptr(), held.len, held.vlan);
@@ -116,19 +119,21 @@ impl Datapath for Tc {
             record.last = held.last;
         });
         self.faults.record += u64::from(!sent);
-        if let Some((backup, len, meta)) = &self.frame {
-            self.faults.helper |= rewrite(self.skb, backup.bytes.as_ptr(), *len, meta.vlan);
+        if let Some((backup, meta)) = &self.frame {
+            let len = opaque_in(&backup.len);
+            self.faults.helper |= rewrite(self.skb, backup.bytes.as_ptr(), len, meta.vlan);
         }
     }
 
     #[inline(always)]
     fn pass(&mut self, (): (), why: Bypass) {
-        let Some((_, len, meta)) = &self.frame else { return };
+        let Some((backup, meta)) = &self.frame else { return };
+        let len = opaque_in(&backup.len);
         self.faults.helper |= deliver(self.skb, self.capture);
         let sent = maps::record(|record| {
             record.kind = Record::PACKET;
             record.segs = 1;
-            record.len = *len;
+            record.len = len;
             record.hash = meta.hash;
             record.vlan = meta.vlan;
             record.why = 256 + why as u32;
@@ -137,6 +142,15 @@ impl Datapath for Tc {
         });
         self.faults.record += u64::from(!sent);
     }
+}
+
+/// Writes a word of a merged packet's header.
+#[inline(always)]
+fn write(held: &mut Held, patch: Patch) {
+    let at = (opaque(u32::from(patch.offset)) & 0x1ff) as usize;
+    let [high, low] = patch.value.to_be_bytes();
+    held.bytes[at] = high;
+    held.bytes[at + 1] = low;
 }
 
 /// Copies the frame into its map value, and clears what the last word of a checksum would reach behind it.
@@ -151,7 +165,15 @@ pub(crate) fn back_up(skb: *mut __sk_buff, len: u32) -> Option<&'static Backup> 
     for byte in 0..4 {
         backup.bytes[(end + byte) as usize] = 0;
     }
+    backup.len = len;
     Some(backup)
+}
+
+/// Reads a word of a map value anew.
+#[inline(always)]
+pub(crate) fn opaque_in(word: &u32) -> u32 {
+    // SAFETY: a read of a live value.
+    unsafe { core::ptr::read_volatile(word) }
 }
 
 /// Copies `len` bytes of the skb at `offset` to `to`. 0, or an error.

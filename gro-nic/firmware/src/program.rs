@@ -13,7 +13,7 @@ use abi::{event, register, status};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::panic::PanicInfo;
-use gro_core::{BUCKETS, Bucket, Config, Event, Profile, State, UdpMode, VlanMode, stats::Counters};
+use gro_core::{Buckets, Config, Event, Profile, State, UdpMode, VlanMode, stats::Counters};
 use rings::{Descriptor, Rings, read_register, wait, write_register};
 
 // What the image builder copies into the image header, found in the ELF file by name.
@@ -30,12 +30,11 @@ static GRO_PROFILE: [u8; 32] = padded(Rules::NAME);
 /// All of the device's data: zero at the start, which is where the engine starts.
 struct Device {
     state: State,
-    table: [Bucket; BUCKETS],
+    table: Buckets,
     rings: Rings,
 }
 
-static mut DEVICE: Device =
-    Device { state: State::ZERO, table: [Bucket::EMPTY; BUCKETS], rings: Rings::ZERO };
+static mut DEVICE: Device = Device { state: State::ZERO, table: Buckets::EMPTY, rings: Rings::ZERO };
 
 global_asm!(".section .text.start", ".globl _start", "_start:", "la sp, __stack_top", "j {run}", run = sym run);
 

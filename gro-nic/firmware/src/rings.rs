@@ -4,6 +4,7 @@ use core::ops::Range;
 use core::ptr::{read_volatile, with_exposed_provenance, with_exposed_provenance_mut, write_volatile};
 
 use gro_core::checksum::{at_parity, fold, halves};
+use gro_core::complete::{OUTER_PATCHES, PATCHES};
 use gro_core::{Bypass, Config, Datapath, FlushReason, Input, Merged, Meta, Packet, STORAGE, Slot, Window};
 
 use super::abi::{completion, event, memory, packet, register, scatter};
@@ -174,9 +175,15 @@ impl Datapath for Rings {
             kind += completion::MERGED - completion::FRAME;
             entries = merged.segs;
             let header = header_entry(buffer) + packet::HEADER_START;
-            for index in 0..4 {
+            for index in 0..PATCHES {
                 let patch = merged.patch(index);
                 write16(header + patch.offset as u32, patch.value.swap_bytes());
+            }
+            if merged.has_outer() {
+                for index in 0..OUTER_PATCHES {
+                    let patch = merged.outer_patch(index);
+                    write16(header + patch.offset as u32, patch.value.swap_bytes());
+                }
             }
         }
         write(at + completion::BUFFER, buffer | (merged.header_len as u32) << 16);
