@@ -66,10 +66,13 @@ fn what_must_come_back_is_known_beforehand() {
 fn what_is_expected_has_good_checksums() {
     for (name, frames, _) in cases() {
         for frame in expected(&slices(&frames)).unwrap().0 {
-            let layout = Layout::of(&frame, 1).unwrap();
+            let layout = Layout::of(&frame, 1, 0).unwrap();
             assert_eq!(sum(&layout, &frame), 0, "{name}");
-            let header = &frame[layout.ip..layout.l4];
-            assert!(layout.ipv6 || Sum16BitWords::new().add_slice(header).ones_complement() == 0, "{name}");
+            let header = &frame[layout.ip.at..layout.ip.l4];
+            assert!(
+                layout.ip.ipv6 || Sum16BitWords::new().add_slice(header).ones_complement() == 0,
+                "{name}"
+            );
         }
     }
 }
@@ -176,7 +179,7 @@ fn frame(shape: Shape, number: usize, before: usize, payload: usize) -> Vec<u8> 
         let at = frame.len() - 2;
         put(&mut frame, at, 0);
         complete(&mut frame);
-        let layout = Layout::of(&frame, 1).unwrap();
+        let layout = Layout::of(&frame, 1, 0).unwrap();
         let lacking = word(&frame, check(&layout));
         put(&mut frame, at, lacking);
         complete(&mut frame);
@@ -201,11 +204,11 @@ fn negative(mut frames: Vec<Vec<u8>>, at: usize) -> Vec<Vec<u8>> {
 }
 
 fn check(layout: &Layout) -> usize {
-    layout.l4 + if layout.udp { 6 } else { 16 }
+    layout.ip.l4 + if layout.udp { 6 } else { 16 }
 }
 
 fn complete(frame: &mut [u8]) {
-    let layout = Layout::of(frame, 1).unwrap();
+    let layout = Layout::of(frame, 1, 0).unwrap();
     put(frame, check(&layout), 0);
     let sum = sum(&layout, frame);
     put(frame, check(&layout), if layout.udp && sum == 0 { 0xffff } else { sum });
@@ -213,12 +216,16 @@ fn complete(frame: &mut [u8]) {
 
 /// The complement of the sum over pseudo-header and segment.
 fn sum(layout: &Layout, frame: &[u8]) -> u16 {
-    let addresses = if layout.ipv6 { layout.ip + 8..layout.ip + 40 } else { layout.ip + 12..layout.ip + 20 };
+    let addresses = if layout.ip.ipv6 {
+        layout.ip.at + 8..layout.ip.at + 40
+    } else {
+        layout.ip.at + 12..layout.ip.at + 20
+    };
     let protocol = if layout.udp { IpNumber::UDP } else { IpNumber::TCP };
-    let length = (frame.len() - layout.l4) as u16;
+    let length = (frame.len() - layout.ip.l4) as u16;
     let pseudo = Sum16BitWords::new()
         .add_slice(&frame[addresses])
         .add_2bytes([0, protocol.0])
         .add_2bytes(length.to_be_bytes());
-    pseudo.add_slice(&frame[layout.l4..]).ones_complement().to_be()
+    pseudo.add_slice(&frame[layout.ip.l4..]).ones_complement().to_be()
 }
