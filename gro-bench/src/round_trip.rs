@@ -25,7 +25,8 @@ pub struct RoundTrip {
     pub frames: usize,
     /// Packets that came back as exactly the original frames.
     pub identical: usize,
-    /// Packets that came back with other bytes, exactly those that [`expected`] said, by the first reason.
+    /// Packets that came back with other bytes, exactly those that [`expected`] said, by the first reason. And those that could
+    /// not be sent ([`Exception::Tunnel`]).
     pub exceptions: BTreeMap<Exception, usize>,
     /// Packets that came back as anything else.
     pub different: usize,
@@ -58,6 +59,9 @@ pub enum Exception {
     /// A TCP or IPv4 checksum was 0xFFFF. Ones' complement has two zeros; the kernel writes the other one, 0x0000
     /// (`csum_fold`, include/asm-generic/checksum.h).
     NegativeZero,
+    /// A packet in a tunnel. `struct virtio_net_hdr` says where one transport header is and not what is in front of it (before
+    /// VIRTIO 1.4), so the packet is not sent at all.
+    Tunnel,
 }
 
 impl Exception {
@@ -70,6 +74,7 @@ impl Exception {
                 "extension headers in a packet over 65,535 bytes, whose jumbo header GSO leaves in"
             }
             Self::NegativeZero => "a checksum 0xFFFF, which the kernel writes as 0x0000",
+            Self::Tunnel => "a packet in a tunnel, which virtio_net_hdr cannot say",
         }
     }
 }

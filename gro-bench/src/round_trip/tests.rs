@@ -103,6 +103,28 @@ fn the_kernel_shows_each_exception() {
     }
 }
 
+/// A packet in IPv4, one without a tunnel behind it: the first is counted, the second comes back.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_packet_in_a_tunnel_is_counted_and_not_sent() {
+    let mut all = Vec::new();
+    for (number, frame) in frames(PLAIN).into_iter().enumerate() {
+        let length = (frame.len() - 14) as u16;
+        let mut ip = Ipv4Header::new(length, 64, IpNumber::IPV4, [192, 0, 2, 1], [192, 0, 2, 2]).unwrap();
+        ip.identification = number as u16;
+        let mut bytes = frame[..14].to_vec();
+        ip.write(&mut bytes).unwrap();
+        bytes.extend(&frame[14..]);
+        all.push(bytes);
+    }
+    all.extend(frames(PLAIN));
+    let Some(result) = through_kernel(all, None) else { return };
+    let exceptions = BTreeMap::from([(Exception::Tunnel, 1)]);
+    let wanted = RoundTrip { packets: 2, frames: 6, identical: 1, exceptions, ..RoundTrip::default() };
+    assert_eq!(result, wanted);
+    assert!(result.holds());
+}
+
 /// 65,535 bytes of IPv4, and 18 of Ethernet with a tag.
 #[test]
 #[cfg(target_os = "linux")]
