@@ -1,15 +1,16 @@
 //! The way back: a merged packet cut into segments, as the kernel's GSO does it.
 //!
 //! GRO is an offload, and not LRO, because this exists: `segment(merge(frames))` are the frames again, byte for byte. The rules
-//! are those of `tcp_gso_segment` (net/ipv4/tcp_offload.c), `__udp_gso_segment` (net/ipv4/udp_offload.c), `inet_gso_segment` (net/ipv4/af_inet.c) and `ipv6_gso_segment`
-//! (net/ipv6/ip6_offload.c), in tunnels also of `gre_gso_segment` (net/ipv4/gre_offload.c) and `__skb_udp_tunnel_segment`
-//! (net/ipv4/udp_offload.c); sums and headers are etherparse's and not the engine's, so that a mistake cannot cancel itself out.
+//! are those of `tcp_gso_segment` (net/ipv4/tcp_offload.c), `__udp_gso_segment` (net/ipv4/udp_offload.c), `inet_gso_segment`
+//! (net/ipv4/af_inet.c) and `ipv6_gso_segment` (net/ipv6/ip6_offload.c), in tunnels also of `gre_gso_segment`
+//! (net/ipv4/gre_offload.c) and `__skb_udp_tunnel_segment` (net/ipv4/udp_offload.c); sums and headers are etherparse's and not the engine's, so that a mistake cannot cancel itself out.
 //!
 //! What the first segment's header cannot carry is lost in a merge and does not come back: urgent pointers of later segments
 //! without URG, which of the two zeros of ones' complement a sender wrote, and that UDP datagrams all had one identification
-//! (the kernel has a GSO type for that with TCP only). In a tunnel, neither does an outer UDP length that lied, nor what GRE has
-//! beside its checksum (`gre_gro_receive` does not compare that). A GRE checksum is made anew; the kernel's GSO does this only
-//! with `SKB_GSO_GRE_CSUM`, which its GRO never sets.
+//! (the kernel has a GSO type for that with TCP only). In a tunnel, neither do an outer UDP length that lied, what a GRE header has
+//! behind its checksum (`gre_gro_receive` does not compare it), and that IPv4 headers around TCP over IPv6 had one identification
+//! (`tcp6_gro_complete` does not say so). A GRE checksum is made anew; the kernel's GSO does this only with `SKB_GSO_GRE_CSUM`,
+//! which its GRO never sets.
 //!
 //! Which identifications were fixed is read as Linux 6.18 and later say it: of the outer header and of the one in a tunnel.
 

@@ -27,12 +27,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Ip,
         Self::Gre { check: false, key: false, ethernet: false },
         Self::Gre { check: true, key: false, ethernet: false },
         Self::Gre { check: false, key: true, ethernet: true },
         Self::Gre { check: true, key: false, ethernet: true },
+        Self::Gre { check: true, key: true, ethernet: false },
         Self::Vxlan { check: false },
         Self::Vxlan { check: true },
         Self::Geneve { check: false, options: 0, ethernet: true },
@@ -107,6 +108,22 @@ impl Tunnel {
         bytes.extend(if self.kind.has_ethernet() { frame } else { &frame[14..] });
         self.complete(&mut bytes, true);
         bytes
+    }
+
+    /// The frame in the tunnel, as it was before.
+    pub(crate) fn unwrap(&self, bytes: &[u8]) -> Vec<u8> {
+        let at = self.l4()
+            + match self.kind {
+                Kind::Ip => 0,
+                Kind::Gre { check, key, .. } => 4 + 4 * usize::from(check) + 4 * usize::from(key),
+                Kind::Vxlan { .. } => 16,
+                Kind::Geneve { options, .. } => 16 + 4 * usize::from(options),
+            };
+        if self.kind.has_ethernet() {
+            return bytes[at..].to_vec();
+        }
+        let ethertype = if bytes[at] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+        [&bytes[..12], &ethertype, &bytes[at..]].concat()
     }
 
     /// Where the outer IP header ends.

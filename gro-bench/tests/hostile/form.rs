@@ -8,7 +8,8 @@ use gro_core::{Config, tunnel};
 ///
 /// - the urgent pointer without URG, and so the TCP checksum over it,
 /// - which of the two zeros of ones' complement a sender wrote,
-/// - that UDP datagrams had one identification, outside and in a tunnel: no GSO type says so,
+/// - that UDP datagrams had one identification, outside and in a tunnel, because no GSO type says so, and that headers around TCP
+///   over IPv6 had one (`tcp6_gro_complete`, net/ipv6/tcpv6_offload.c, sets none),
 /// - an outer UDP length that lied, which nobody looks at, and the checksum over it, but not whether there was one and it was right,
 /// - what a GRE header with a checksum has in the seven bytes behind it, which are not compared.
 pub(crate) fn form(frame: &Bytes, config: &Config) -> Bytes {
@@ -19,7 +20,7 @@ pub(crate) fn form(frame: &Bytes, config: &Config) -> Bytes {
         one_form_of_outer(&mut frame, check, at, &headers.first);
     }
     for ip in [Some(&headers.first), headers.inner.as_ref()].into_iter().flatten().filter(|ip| !ip.v6) {
-        if last.protocol == UDP {
+        if last.protocol == UDP || last.v6 {
             frame[ip.at + 4..ip.at + 6].fill(0);
             frame[ip.at + 10..ip.at + 12].fill(0);
         }
