@@ -25,7 +25,8 @@ pub struct RoundTrip {
     pub frames: usize,
     /// Packets that came back as exactly the original frames.
     pub identical: usize,
-    /// Packets that came back with other bytes, exactly those that [`expected`] said, by the first reason.
+    /// Packets that came back with other bytes, exactly those that [`expected`] said, by the first reason. And those that could
+    /// not be sent ([`Exception::Tunnel`]).
     pub exceptions: BTreeMap<Exception, usize>,
     /// Packets that came back as anything else.
     pub different: usize,
@@ -58,6 +59,9 @@ pub enum Exception {
     /// A TCP or IPv4 checksum was 0xFFFF. Ones' complement has two zeros; the kernel writes the other one, 0x0000
     /// (`csum_fold`, include/asm-generic/checksum.h).
     NegativeZero,
+    /// A packet in a tunnel. `struct virtio_net_hdr` says where one transport header is and not what is in front of it (before
+    /// VIRTIO 1.4), so the packet is not sent at all.
+    Tunnel,
 }
 
 impl Exception {
@@ -70,6 +74,7 @@ impl Exception {
                 "extension headers in a packet over 65,535 bytes, whose jumbo header GSO leaves in"
             }
             Self::NegativeZero => "a checksum 0xFFFF, which the kernel writes as 0x0000",
+            Self::Tunnel => "a packet in a tunnel, which virtio_net_hdr cannot say",
         }
     }
 }
@@ -82,7 +87,7 @@ pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>),
     let mut exceptions = BTreeSet::new();
     let Some(first) = frames.first() else { return Ok((Vec::new(), exceptions)) };
     // GRO merges only what has equal headers, so one layout is that of all.
-    let layout = Layout::of(first, frames.len() as u32)?;
+    let layout = Layout::of(first, frames.len() as u32, 0)?;
     let header = Header::of(&layout);
     if frames.iter().any(|frame| frame.len() < header.end) {
         return Err(SegmentError::Header("TCP or UDP"));
@@ -97,19 +102,19 @@ pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>),
         }
         if let Some(check) = header.ip_check {
             // The counter wraps.
-            let id = word(first, layout.ip + 4).wrapping_add(number as u16);
-            if replace(frame, check, layout.ip + 4, id) {
+            let id = word(first, layout.ip.at + 4).wrapping_add(number as u16);
+            if replace(frame, check, layout.ip.at + 4, id) {
                 exceptions.insert(Exception::FixedIdentification);
             }
         }
         if let Some(check) = header.tcp_check
-            && replace(frame, check, layout.l4 + 18, word(first, layout.l4 + 18))
+            && replace(frame, check, layout.ip.l4 + 18, word(first, layout.ip.l4 + 18))
         {
             exceptions.insert(Exception::UrgentPointer);
         }
     }
     if let Some(jumbo) = jumbo_left_in(&layout, frames) {
-        came.iter_mut().for_each(|frame| with_jumbo(frame, layout.ip, jumbo));
+        came.iter_mut().for_each(|frame| with_jumbo(frame, layout.ip.at, jumbo));
         exceptions.insert(Exception::JumboHeader);
     }
     Ok((came, exceptions))
@@ -117,11 +122,11 @@ pub fn expected(frames: &[&[u8]]) -> Result<(Vec<Vec<u8>>, BTreeSet<Exception>),
 
 /// The length in the jumbo header of the packet that `frames` become, if GSO leaves that header in.
 fn jumbo_left_in(layout: &Layout, frames: &[&[u8]]) -> Option<u32> {
-    if !layout.ipv6 || layout.l4 == layout.ip + IPV6_HEADER {
+    if !layout.ip.ipv6 || layout.ip.l4 == layout.ip.at + IPV6_HEADER {
         return None;
     }
     let payload: usize = frames.iter().map(|frame| frame.len() - layout.payload).sum();
-    let length = layout.payload - layout.ip - IPV6_HEADER + payload;
+    let length = layout.payload - layout.ip.at - IPV6_HEADER + payload;
     (length > usize::from(u16::MAX)).then_some(length as u32 + 8)
 }
 
@@ -148,9 +153,9 @@ struct Header {
 impl Header {
     fn of(layout: &Layout) -> Self {
         Self {
-            ip_check: (!layout.ipv6).then_some(layout.ip + 10),
-            tcp_check: (!layout.udp).then_some(layout.l4 + 16),
-            end: layout.l4 + if layout.udp { 8 } else { 20 },
+            ip_check: (!layout.ip.ipv6).then_some(layout.ip.at + 10),
+            tcp_check: (!layout.udp).then_some(layout.ip.l4 + 16),
+            end: layout.ip.l4 + if layout.udp { 8 } else { 20 },
         }
     }
 }

@@ -4,6 +4,7 @@
 mod every_backend;
 
 use bytes::Bytes;
+use every_backend::tunnels::{Kind, Tunnel};
 use every_backend::{DEFAULT, TC, Tcp, canonical, entry, on_every_backend, shipped, without_urgent_pointer};
 use gro_bench::backend::UserBackend;
 use gro_bench::segment::segment;
@@ -48,6 +49,68 @@ fn many_flows_come_back_frame_by_frame() {
 #[test]
 fn segments_with_sack_blocks_come_back_frame_by_frame() {
     bulk("tcp-sack-loss", 2.0);
+}
+
+/// In a tunnel of each kind, over IPv4 and IPv6, with outer identifications that count and, around IPv4, that stand: of packets
+/// with TCP over IPv6 inside, the kernel does not say that (`tcp6_gro_complete`, net/ipv6/tcpv6_offload.c).
+#[test]
+fn bulk_in_tunnels_comes_back_frame_by_frame() {
+    for (number, kind) in Kind::ALL.into_iter().enumerate() {
+        let bulk = ["tcp4-bulk", "tcp6-bulk"];
+        let (counting, standing) = (bulk[number % 2], bulk[0]);
+        for (name, v6, step) in [(counting, false, 1), (counting, true, 1), (standing, false, 0)] {
+            in_tunnel(name, Tunnel { v6, kind, number: 1, fragment: 0x4000, ttl: 64 }, step);
+        }
+    }
+}
+
+/// A flow's outer identifications grow by `step`.
+fn in_tunnel(name: &str, tunnel: Tunnel, step: u16) {
+    const FRAMES: usize = 2_000;
+    let mut trace = shipped(name);
+    trace.polls.retain(|poll| poll.frames.end <= FRAMES);
+    trace.frames.truncate(trace.polls.last().map_or(0, |poll| poll.frames.end));
+    let mut identifications: BTreeMap<Lane, u16> = BTreeMap::new();
+    for frame in &mut trace.frames {
+        let next = identifications.entry(lane(&frame.bytes, vlan(frame.vlan))).or_insert(65_500);
+        frame.bytes = tunnel.wrap(&frame.bytes, *next).into();
+        *next = next.wrapping_add(step);
+    }
+    let lanes = |frames: &mut dyn Iterator<Item = (Bytes, u32)>| {
+        let mut lanes = Lanes::new();
+        for (frame, vlan) in frames {
+            let inner = tunnel.unwrap(&frame);
+            let outer = &frame[..frame.len() - inner.len()];
+            let whole = [outer, &canonical(&inner)].concat();
+            lanes.entry(lane(&inner, vlan)).or_default().push(whole);
+        }
+        // The word behind a GRE header with a key is part of the flow; with a checksum, too, it is that, and frames of other
+        // lengths overtake.
+        if matches!(tunnel.kind, Kind::Gre { check: true, key: true, .. }) {
+            lanes.values_mut().for_each(|frames| frames.sort());
+        }
+        lanes
+    };
+    let sent = lanes(&mut trace.frames.iter().map(|frame| (frame.bytes.clone(), vlan(frame.vlan))));
+    for config in [Config::TC, Config::DEFAULT] {
+        let engine = EngineConfig::of(Config { tunnels: tunnel.kind.bit(), ..config });
+        on_every_backend(&trace, &engine, |backend, outcome| {
+            let came = lanes(&mut outcome.records.iter().flat_map(|record| {
+                let frames = segment(record).unwrap_or_else(|why| panic!("{backend}, {tunnel:?}: {why}"));
+                frames.into_iter().map(|frame| (frame, record.vlan))
+            }));
+            if let Some(difference) = difference(&sent, &came) {
+                panic!("{backend}, {tunnel:?}: {difference}");
+            }
+            // A kernel looks behind UDP only for a tunnel device.
+            let may_not_look = backend == "kernel" && !matches!(tunnel.kind, Kind::Ip | Kind::Gre { .. });
+            let ratio = trace.frames.len() as f64 / outcome.records.len() as f64;
+            assert!(
+                ratio > 2.0 || may_not_look,
+                "{backend}, {tunnel:?}: {ratio:.2} packets in per packet out"
+            );
+        });
+    }
 }
 
 /// But for the identification: for UDP there is no GSO type that says that all datagrams had the same one.

@@ -66,10 +66,13 @@ fn what_must_come_back_is_known_beforehand() {
 fn what_is_expected_has_good_checksums() {
     for (name, frames, _) in cases() {
         for frame in expected(&slices(&frames)).unwrap().0 {
-            let layout = Layout::of(&frame, 1).unwrap();
+            let layout = Layout::of(&frame, 1, 0).unwrap();
             assert_eq!(sum(&layout, &frame), 0, "{name}");
-            let header = &frame[layout.ip..layout.l4];
-            assert!(layout.ipv6 || Sum16BitWords::new().add_slice(header).ones_complement() == 0, "{name}");
+            let header = &frame[layout.ip.at..layout.ip.l4];
+            assert!(
+                layout.ip.ipv6 || Sum16BitWords::new().add_slice(header).ones_complement() == 0,
+                "{name}"
+            );
         }
     }
 }
@@ -98,6 +101,28 @@ fn the_kernel_shows_each_exception() {
         let Some(result) = through_kernel(frames, None) else { return };
         assert_eq!(result, wanted, "{name}");
     }
+}
+
+/// A packet in IPv4, one without a tunnel behind it: the first is counted, the second comes back.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_packet_in_a_tunnel_is_counted_and_not_sent() {
+    let mut all = Vec::new();
+    for (number, frame) in frames(PLAIN).into_iter().enumerate() {
+        let length = (frame.len() - 14) as u16;
+        let mut ip = Ipv4Header::new(length, 64, IpNumber::IPV4, [192, 0, 2, 1], [192, 0, 2, 2]).unwrap();
+        ip.identification = number as u16;
+        let mut bytes = frame[..14].to_vec();
+        ip.write(&mut bytes).unwrap();
+        bytes.extend(&frame[14..]);
+        all.push(bytes);
+    }
+    all.extend(frames(PLAIN));
+    let Some(result) = through_kernel(all, None) else { return };
+    let exceptions = BTreeMap::from([(Exception::Tunnel, 1)]);
+    let wanted = RoundTrip { packets: 2, frames: 6, identical: 1, exceptions, ..RoundTrip::default() };
+    assert_eq!(result, wanted);
+    assert!(result.holds());
 }
 
 /// 65,535 bytes of IPv4, and 18 of Ethernet with a tag.
@@ -176,7 +201,7 @@ fn frame(shape: Shape, number: usize, before: usize, payload: usize) -> Vec<u8> 
         let at = frame.len() - 2;
         put(&mut frame, at, 0);
         complete(&mut frame);
-        let layout = Layout::of(&frame, 1).unwrap();
+        let layout = Layout::of(&frame, 1, 0).unwrap();
         let lacking = word(&frame, check(&layout));
         put(&mut frame, at, lacking);
         complete(&mut frame);
@@ -201,11 +226,11 @@ fn negative(mut frames: Vec<Vec<u8>>, at: usize) -> Vec<Vec<u8>> {
 }
 
 fn check(layout: &Layout) -> usize {
-    layout.l4 + if layout.udp { 6 } else { 16 }
+    layout.ip.l4 + if layout.udp { 6 } else { 16 }
 }
 
 fn complete(frame: &mut [u8]) {
-    let layout = Layout::of(frame, 1).unwrap();
+    let layout = Layout::of(frame, 1, 0).unwrap();
     put(frame, check(&layout), 0);
     let sum = sum(&layout, frame);
     put(frame, check(&layout), if layout.udp && sum == 0 { 0xffff } else { sum });
@@ -213,12 +238,16 @@ fn complete(frame: &mut [u8]) {
 
 /// The complement of the sum over pseudo-header and segment.
 fn sum(layout: &Layout, frame: &[u8]) -> u16 {
-    let addresses = if layout.ipv6 { layout.ip + 8..layout.ip + 40 } else { layout.ip + 12..layout.ip + 20 };
+    let addresses = if layout.ip.ipv6 {
+        layout.ip.at + 8..layout.ip.at + 40
+    } else {
+        layout.ip.at + 12..layout.ip.at + 20
+    };
     let protocol = if layout.udp { IpNumber::UDP } else { IpNumber::TCP };
-    let length = (frame.len() - layout.l4) as u16;
+    let length = (frame.len() - layout.ip.l4) as u16;
     let pseudo = Sum16BitWords::new()
         .add_slice(&frame[addresses])
         .add_2bytes([0, protocol.0])
         .add_2bytes(length.to_be_bytes());
-    pseudo.add_slice(&frame[layout.l4..]).ones_complement().to_be()
+    pseudo.add_slice(&frame[layout.ip.l4..]).ones_complement().to_be()
 }

@@ -7,7 +7,7 @@
 //! Behind each packet goes a marker frame. Both take the same way on one CPU, so a marker cannot overtake, and what was
 //! captured before it is all that became of the packet.
 
-use super::{RoundTrip, expected};
+use super::{Exception, RoundTrip, expected};
 use crate::BackendError;
 use crate::backend::vlan_word;
 use crate::sandbox::{self, Capture, Captured, Sandbox, TAP, Tap};
@@ -96,10 +96,18 @@ impl<C: FnMut(&mut VirtioNetHdr, &mut Vec<u8>)> Run<'_, C> {
     fn packet(&mut self, packet: Delivered) -> Result<(), BackendError> {
         let (first, vlan) = (packet.first, packet.meta.vlan);
         let members = self.frames.of_packet(&packet)?;
+        self.result.packets += 1;
+        self.result.frames += members.len();
+        if !packet.fits_virtio() {
+            *self.result.exceptions.entry(Exception::Tunnel).or_default() += 1;
+            return Ok(());
+        }
         let (expected, exceptions) =
             expected(&members).map_err(|error| BackendError::Failed(format!("frame #{first}: {error}")))?;
 
-        let (mut header, packet) = packet.into_virtio();
+        let (mut header, packet) = packet
+            .into_virtio()
+            .or(Err(BackendError::Failed(format!("frame #{first}: no virtio_net_hdr for its packet"))))?;
         let mut bytes = packet.to_vec();
         (self.change)(&mut header, &mut bytes);
         let difference = match self.way.cross(tagged(header, bytes, vlan)) {
@@ -110,8 +118,6 @@ impl<C: FnMut(&mut VirtioNetHdr, &mut Vec<u8>)> Run<'_, C> {
             Err(error) => return Err(BackendError::Failed(format!("round trip: {error}"))),
         };
 
-        self.result.packets += 1;
-        self.result.frames += members.len();
         match (difference, exceptions.first()) {
             (None, None) => self.result.identical += 1,
             (None, Some(&exception)) => *self.result.exceptions.entry(exception).or_default() += 1,

@@ -1,6 +1,8 @@
 //! One case, every backend: a test is written once and never knows where it runs.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub(crate) mod tunnels;
+
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,

@@ -1,5 +1,6 @@
 //! Frames that nobody should send, from a seed.
 
+use super::tunnels::Encapsulation;
 use bytes::Bytes;
 use etherparse::checksum::Sum16BitWords;
 use gro_bench::trace::{Frame, Poll, Trace, Vlan};
@@ -30,7 +31,7 @@ impl Random {
         self.below(times) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
@@ -52,7 +53,7 @@ pub(crate) fn trace(random: &mut Random, count: usize, oversized: bool) -> Trace
         let mut push = |bytes: Vec<u8>, hash, vlan| {
             frames.push(Frame { time_ns, bytes: Bytes::from(bytes), hash, vlan });
         };
-        match random.below(16) {
+        match random.below(20) {
             // A burst that merges, its checksums good.
             0..3 => {
                 for _ in 0..1 + random.below(BURST) {
@@ -70,6 +71,12 @@ pub(crate) fn trace(random: &mut Random, count: usize, oversized: bool) -> Trace
                 push(noise(random, length), random.next() as u32, tag(random));
             }
             14 => push(chain(random, flow), hash, vlan),
+            15..17 => {
+                for _ in 0..1 + random.below(BURST) {
+                    push(flow.encapsulated(random), hash, vlan);
+                }
+            }
+            17..19 => push(flow.damaged_in_tunnel(random), hash, vlan),
             // Right in every byte, but of another queue or network.
             _ if random.once_in(50) => {
                 let lengths: &[usize] =
@@ -138,6 +145,7 @@ struct Flow {
     mss: usize,
     options: Vec<u8>,
     extensions: Vec<u8>,
+    tunnel: Encapsulation,
 }
 
 impl Flow {
@@ -157,6 +165,29 @@ impl Flow {
             options: random.pick(&[&[][..], &[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 3], &[1; 40]]).to_vec(),
             // (Next header follows when the frame is built.)
             extensions: if v6 { vec![4; random.pick(&[0, 0, 8, 24])] } else { Vec::new() },
+            tunnel: Encapsulation::new(random, number),
+        }
+    }
+
+    /// The next segment in the flow's tunnel.
+    fn encapsulated(&mut self, random: &mut Random) -> Vec<u8> {
+        let frame = self.segment(random);
+        self.tunnel.wrap(random, &frame)
+    }
+
+    /// The same, damaged in the tunnel or in front of it, or in a tunnel in a tunnel.
+    fn damaged_in_tunnel(&mut self, random: &mut Random) -> Vec<u8> {
+        let frame = self.segment(random);
+        match random.below(8) {
+            0 => {
+                let frame = self.tunnel.wrap(random, &frame);
+                self.tunnel.wrap(random, &frame)
+            }
+            1..4 => {
+                let frame = damaged(random, frame);
+                self.tunnel.wrap(random, &frame)
+            }
+            _ => self.tunnel.damaged(random, &frame),
         }
     }
 

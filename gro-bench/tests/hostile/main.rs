@@ -2,18 +2,21 @@
 //! those), every frame out exactly once, and both alike to the last byte and decision.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod form;
 mod frames;
+mod tunnels;
 
 #[path = "../every_backend/mod.rs"]
 mod every_backend;
 
 use bytes::Bytes;
-use every_backend::without_urgent_pointer;
+use form::form;
 use frames::{Random, trace};
 use gro_bench::backend::{NicBackend, UserBackend};
 use gro_bench::segment::segment;
 use gro_bench::trace::{Frame, Trace, Vlan, strip_vlan};
 use gro_bench::{Backend, EngineConfig, Outcome, compare};
+use gro_core::complete::GSO_TUNNELS;
 use gro_core::{Config, UdpMode, VlanMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,6 +50,9 @@ fn a_million_hostile_frames_leave_exactly_once_and_alike() {
     assert!(totals.frames >= FRAMES);
     // Hostile, yet the engine is not idle: it merges, and gives every reason there is to leave and to pass.
     assert!(totals.merged > FRAMES / 50, "{totals:?}");
+    for tunnel in (0..32).map(|bit| 1 << bit).filter(|bit| GSO_TUNNELS & bit != 0) {
+        assert!(totals.tunnels.get(&tunnel) > Some(&(FRAMES / 5_000)), "type {tunnel:#x}: {totals:?}");
+    }
     for why in REASONS {
         assert!(totals.why.contains_key(why), "no packet left because of {why}: {:?}", totals.why);
     }
@@ -54,7 +60,7 @@ fn a_million_hostile_frames_leave_exactly_once_and_alike() {
 
 /// All but `none`, `no_table` (storage that userspace and the NIC always have), `requested` (poll ends and ticks leave nothing to
 /// ask for) and `segments` (64 datagrams in a row, for which these flows are too unruly).
-const REASONS: [&str; 32] = [
+const REASONS: [&str; 34] = [
     "cwr",
     "flags",
     "window",
@@ -87,6 +93,8 @@ const REASONS: [&str; 32] = [
     "udp_off",
     "udp_no_checksum",
     "udp_length",
+    "nested",
+    "tunnel",
 ];
 
 #[derive(Debug, Default)]
@@ -94,6 +102,8 @@ struct Total {
     frames: usize,
     packets: usize,
     merged: usize,
+    /// Merged packets in a tunnel, by the types of tunnel.
+    tunnels: HashMap<u32, usize>,
     why: HashMap<&'static str, usize>,
 }
 
@@ -102,6 +112,9 @@ impl Total {
         self.frames += other.frames;
         self.packets += other.packets;
         self.merged += other.merged;
+        for (tunnel, count) in other.tunnels {
+            *self.tunnels.entry(tunnel).or_default() += count;
+        }
         for (why, count) in other.why {
             *self.why.entry(why).or_default() += count;
         }
@@ -132,6 +145,9 @@ fn run(seed: u64, total: &mut Total) {
     total.packets += user.records.len();
     total.merged += user.records.iter().filter(|record| record.segs > 1).count();
     for record in &user.records {
+        if record.gso_type & GSO_TUNNELS != 0 {
+            *total.tunnels.entry(record.gso_type & GSO_TUNNELS).or_default() += 1;
+        }
         *total.why.entry(record.why.unwrap().name()).or_default() += 1;
     }
 }
@@ -156,7 +172,7 @@ fn exactly_once(seed: u64, trace: &Trace, config: &Config, outcome: &Outcome) {
     let frames = &in_band.as_ref().unwrap_or(trace).frames;
     let sent: Vec<(Bytes, u32)> = frames.iter().map(canonical).collect();
     for (bytes, vlan) in &sent {
-        *waiting.entry((form(bytes), *vlan)).or_default() += 1;
+        *waiting.entry((form(bytes, config), *vlan)).or_default() += 1;
     }
     let mut left = 0;
     for record in &outcome.records {
@@ -169,7 +185,7 @@ fn exactly_once(seed: u64, trace: &Trace, config: &Config, outcome: &Outcome) {
         for frame in
             segment(record).unwrap_or_else(|why| panic!("seed {seed}, frames #{first}..#{last}: {why}"))
         {
-            let count = waiting.entry((form(&frame), record.vlan)).or_default();
+            let count = waiting.entry((form(&frame, config), record.vlan)).or_default();
             *count -= 1;
             assert!(*count >= 0, "seed {seed}: frames #{first}..#{last} hold one that was never sent");
         }
@@ -188,15 +204,4 @@ fn canonical(frame: &Frame) -> (Bytes, u32) {
         }
         tag => (frame.bytes.clone(), tag),
     }
-}
-
-/// What a merge keeps of a frame.
-fn form(frame: &Bytes) -> Bytes {
-    let mut frame = without_urgent_pointer(frame);
-    // No GSO type says that UDP datagrams had one identification: it, and the header checksum over it, may come back another.
-    if frame.len() >= 34 && frame[12..14] == [0x08, 0x00] && frame[23] == 17 {
-        frame[18..20].fill(0);
-        frame[24..26].fill(0);
-    }
-    frame.into()
 }

@@ -1,6 +1,6 @@
 //! What leaves the userspace engine.
 
-use crate::complete::{GSO_TCPV6, GSO_UDP_L4};
+use crate::complete::{GSO_TCPV6, GSO_TUNNELS, GSO_UDP_L4};
 use crate::datapath::Meta;
 use crate::{Bypass, FlushReason, Merged};
 use alloc::vec::Vec;
@@ -111,11 +111,25 @@ impl Delivered {
         bytes
     }
 
+    /// Whether [`Delivered::into_virtio`] has a form for it: everything but a merged packet in a tunnel. VIRTIO 1.2 cannot say
+    /// where the inner headers are; a single frame in a tunnel needs no such word.
+    pub fn fits_virtio(&self) -> bool {
+        self.segs <= 1 || self.gso_type & GSO_TUNNELS == 0
+    }
+
     /// The form a TUN/TAP or virtio device takes: the checksum field of a merged packet becomes the pseudo-header sum,
     /// as the kernel delivers it (CHECKSUM_PARTIAL). A single frame needs nothing: the header is all zero.
-    pub fn into_virtio(mut self) -> (VirtioNetHdr, Self) {
+    ///
+    /// # Errors
+    /// The packet itself, unchanged, if there is no such form for it ([`Delivered::fits_virtio`]). For a device that takes
+    /// nothing else, clear the bits of [`crate::Config::tunnels`]: then there is no such packet.
+    #[expect(clippy::result_large_err, reason = "the packet comes back to its owner")]
+    pub fn into_virtio(mut self) -> Result<(VirtioNetHdr, Self), Self> {
+        if !self.fits_virtio() {
+            return Err(self);
+        }
         let Some(merged) = self.merged.filter(|merged| merged.segs > 1) else {
-            return (VirtioNetHdr::default(), self);
+            return Ok((VirtioNetHdr::default(), self));
         };
         let mut header = BytesMut::from(&*self.header);
         let jumbo = (self.header.len() - usize::from(merged.header_len)) as u16;
@@ -137,6 +151,6 @@ impl Delivered {
             csum_start: merged.l4 + jumbo,
             csum_offset: merged.check - merged.l4,
         };
-        (hdr, self)
+        Ok((hdr, self))
     }
 }

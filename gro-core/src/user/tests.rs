@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 
 mod config;
+mod virtio;
 
 /// A TCP segment; the default is the `n`th of a flow of 1000-byte segments.
 #[derive(Clone)]
@@ -383,7 +384,7 @@ fn merged_headers_are_what_a_sender_would_have_written() {
             assert_eq!(got, expected, "v6 {v6}, {count} x {len}");
             assert_eq!((out.len(), out[0].gso_size, out[0].segs), (1, len as u16, count));
 
-            let (hdr, partial) = out[0].clone().into_virtio();
+            let (hdr, partial) = out[0].clone().into_virtio().unwrap();
             assert_eq!((hdr.flags, hdr.csum_start, hdr.gso_size), (1, l4 as u16, len as u16));
             assert_eq!(
                 hdr.to_bytes()[2..6],
