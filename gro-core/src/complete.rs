@@ -227,13 +227,13 @@ impl Merged {
     }
 }
 
-/// `ip_fixedid` as GSO types (`tcp4_gro_complete`, `tcp6_gro_complete`): of the only IP header or the outer one, and of an inner
-/// one. Linux 6.12 has one for all.
+/// `ip_fixedid` as GSO types (`tcp4_gro_complete`): of the only IP header or the outer one, and of an inner one. Linux 6.12 has one
+/// for all. Around IPv6 the kernel says nothing of an outer one.
 #[inline(always)]
 fn fixed_type<P: Profile>(flow: &Flow) -> u32 {
     let encapsulated = (flow.outer.l3() != 0 && !P::FIXED_ID_NEEDS_DF) as u32;
     let inner = flow.fixed_id & FIXED;
-    let outer = flow.fixed_id / FIXED_OUTER & 1;
+    let outer = flow.fixed_id / FIXED_OUTER & 1 & !flow.ipv6;
     Rule::FixedIdType.of::<P>(
         GSO_TCP_FIXEDID * (inner & !encapsulated | outer) | GSO_TCP_FIXEDID_INNER * (inner & encapsulated),
     )
