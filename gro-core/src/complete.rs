@@ -209,9 +209,9 @@ impl Merged {
             return;
         }
         if outer.ipv6() != 0 {
-            self.outer[1] = patch(l3 + 4, end - l3 - IPV6_HEADER);
+            self.outer[1] = patch(l3 + 4, stated(end - l3 - IPV6_HEADER));
         } else {
-            let (old, new) = ((first - l3) as u16, (end - l3) as u16);
+            let (old, new) = ((first - l3) as u16, stated(end - l3) as u16);
             self.outer[1] = patch(l3 + 2, new as u32);
             self.outer[2] = patch(l3 + 10, checksum::replace(outer.id_check as u16, old, new) as u32);
         }
@@ -221,7 +221,9 @@ impl Merged {
         }
         if outer.is_udp() && outer.has_check() {
             let length = end - udp;
-            let check = checksum::field(fold(sum + outer.pseudo_sum) as u32 + 2 * length);
+            // The pseudo-header has all of it, the header what fits.
+            let check =
+                checksum::field(fold(sum + outer.pseudo_sum) as u32 + halves(length) + (length & 0xffff));
             self.outer[4] = patch(udp + 6, if check == 0 { 0xffff } else { check as u32 });
         }
     }
@@ -264,6 +266,13 @@ pub fn jumbo_header(next: u8, jumbo: u32) -> [u8; JUMBO_HEADER as usize] {
     const TLV_JUMBO: u8 = 0xc2;
     let [a, b, c, d] = jumbo.to_be_bytes();
     [next, 0, TLV_JUMBO, 4, a, b, c, d]
+}
+
+/// A length as an IP header states it: 0 for what 16 bits cannot say.
+#[inline(always)]
+fn stated(length: u32) -> u32 {
+    let over = 0xffff_u32.wrapping_sub(length) >> 31;
+    length & over.wrapping_sub(1)
 }
 
 /// 1 for two segments or more, 0 for one.

@@ -212,11 +212,14 @@ fn add(counts: &mut [(&'static str, usize)], ran: &[&'static str], more: usize) 
 
 /// Takes out what the kernel would lose; how many frames that was.
 fn exclude_lost(frames: &mut Vec<Frame>, config: &Config) -> usize {
-    if config.gro_max_size <= Config::DEFAULT.gro_max_size {
-        return 0;
-    }
+    let is_big = |size| size > Config::DEFAULT.gro_max_size;
+    let (ipv6, ipv4) = (is_big(config.gro_max_size), is_big(config.gro_ipv4_max_size));
     let before = frames.len();
-    frames.retain(|frame| extension_bytes(&frame.bytes) <= 8 && !tunnel::is_tunnel(&frame.bytes));
+    frames.retain(|frame| {
+        let lost =
+            ipv6 && extension_bytes(&frame.bytes) > 8 || (ipv6 || ipv4) && tunnel::is_tunnel(&frame.bytes);
+        !lost
+    });
     before - frames.len()
 }
 
