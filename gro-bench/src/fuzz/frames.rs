@@ -68,7 +68,10 @@ pub fn batch(random: &mut Random, which: Frames) -> Vec<Frame> {
     if encapsulated {
         for flow in &mut flows {
             // Now and then a plain one among them.
-            flow.outer = (!random.once_in(8)).then(|| Outer::random(random, flow.ip.is_ipv6()));
+            if !random.once_in(8) {
+                flow.outer = Some(Outer::random(random, flow.ip.is_ipv6()));
+                flow.ports[0] = TUNNEL_PORT;
+            }
         }
     }
     // How rarely a frame is mutated: a batch that only merges finds what a batch of mutants does not.
@@ -128,7 +131,8 @@ struct Segment {
     macs: [u8; 12],
     vlan: Option<Vlan>,
     hash: u32,
-    /// The tunnel that it is in. A frame whose headers the engine's window does not hold is sent without.
+    /// The tunnel that it is in. A frame whose headers the engine's window does not hold is sent without extension headers and
+    /// with one tunnel.
     outer: Option<Outer>,
     ip: Ip,
     ports: [u8; 4],
@@ -159,6 +163,11 @@ pub(super) enum Ip {
     V4 { first: u8, tos: u8, id: u16, step: u16, fragment: u16, ttl: u8, protocol: u8, addresses: [u8; 8] },
     V6 { class: u32, next: u8, hops: u8, addresses: [u8; 32], extensions: Vec<(u8, Vec<u8>)> },
 }
+
+/// First byte of the ports in tunnels, some bits away from that of others: a datagram with the outer addresses of a held UDP
+/// tunnel makes the kernel look for its ports in the held packet's inner header (`udp_gro_receive_segment`,
+/// net/ipv4/udp_offload.c), which no engine follows.
+const TUNNEL_PORT: u8 = 0x21;
 
 /// What an IP header may say is behind it, where it is not.
 const PROTOCOLS: [u8; 9] = [1, 4, 17, 41, 47, 50, 58, 132, 253];
@@ -266,13 +275,14 @@ impl Segment {
     }
 
     fn frame(&self, random: &mut Random, rate: usize) -> Frame {
-        let l4 = self.udp.map_or_else(|| self.tcp(), |error| self.udp(error));
-        let mut packet = self.ip.header(&l4, (self.length, self.ip_sum));
-        packet.extend(l4);
-        let ipv6 = self.ip.is_ipv6();
-        let wrapped = self.outer.as_ref().map(|outer| outer.wrap(packet.clone(), ipv6));
-        let fits = |(bytes, _): &(Vec<u8>, bool)| 14 + bytes.len() - self.payload <= HEADER_MAX;
-        let (packet, ipv6) = wrapped.filter(fits).unwrap_or((packet, ipv6));
+        let mut packet = self.packet();
+        if self.outer.is_some() && 14 + packet.0.len() - self.payload > HEADER_MAX {
+            let mut short = self.clone();
+            short.ip.shorten();
+            short.outer.iter_mut().for_each(|outer| outer.shorten(short.ip.is_ipv6()));
+            packet = short.packet();
+        }
+        let (packet, ipv6) = packet;
         let mut bytes = self.macs.to_vec();
         bytes.extend(ethertype(ipv6).to_be_bytes());
         bytes.extend(packet);
@@ -286,6 +296,18 @@ impl Segment {
             bytes.truncate(14 + random.below(bytes.len() - 14));
         }
         Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: self.hash, vlan: self.vlan }
+    }
+
+    /// Behind the Ethernet header, and whether it is IPv6.
+    fn packet(&self) -> (Vec<u8>, bool) {
+        let l4 = self.udp.map_or_else(|| self.tcp(), |error| self.udp(error));
+        let mut packet = self.ip.header(&l4, (self.length, self.ip_sum));
+        packet.extend(l4);
+        let ipv6 = self.ip.is_ipv6();
+        match &self.outer {
+            Some(outer) => outer.wrap(packet, ipv6),
+            None => (packet, ipv6),
+        }
     }
 
     fn udp(&self, length_error: u16) -> Vec<u8> {
@@ -366,6 +388,13 @@ impl Ip {
         match self {
             Self::V4 { protocol, .. } => protocol,
             Self::V6 { next, .. } => next,
+        }
+    }
+
+    /// Without extension headers.
+    pub(super) fn shorten(&mut self) {
+        if let Self::V6 { extensions, .. } = self {
+            extensions.clear();
         }
     }
 

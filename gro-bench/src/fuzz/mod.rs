@@ -10,6 +10,7 @@ mod timed;
 mod tunnel;
 
 pub use frames::{Frames, Random, batch, pairs};
+use tunnel::ip_headers;
 
 use crate::schedule::{Step, schedule};
 use crate::trace::{Frame, Poll, Trace};
@@ -197,7 +198,7 @@ fn same(
         counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
     }
     counts.frames += trace.frames.len();
-    counts.encapsulated += trace.frames.iter().filter(|frame| tunnel::is_tunnel(&frame.bytes)).count();
+    counts.encapsulated += trace.frames.iter().filter(|frame| ip_headers(&frame.bytes).len() > 1).count();
     counts.merged_in_tunnels +=
         truth.records.iter().filter(|record| record.gso_type & GSO_TUNNELS != 0).count();
     counts.packets += truth.records.len();
@@ -216,8 +217,12 @@ fn exclude_lost(frames: &mut Vec<Frame>, config: &Config) -> usize {
     let (ipv6, ipv4) = (is_big(config.gro_max_size), is_big(config.gro_ipv4_max_size));
     let before = frames.len();
     frames.retain(|frame| {
-        let lost =
-            ipv6 && extension_bytes(&frame.bytes) > 8 || (ipv6 || ipv4) && tunnel::is_tunnel(&frame.bytes);
+        let headers = ip_headers(&frame.bytes);
+        let lost = match headers.as_slice() {
+            [] => false,
+            [alone] => *alone && ipv6 && extension_bytes(&frame.bytes) > 8,
+            tunnel => (if tunnel[0] { ipv6 } else { ipv4 }) && tunnel.contains(&true),
+        };
         !lost
     });
     before - frames.len()

@@ -84,6 +84,14 @@ impl Outer {
         }
     }
 
+    /// Without extension headers, and directly around IPv6, or IPv4.
+    pub(super) fn shorten(&mut self, ipv6: bool) {
+        self.ip.shorten();
+        if self.within.take().is_some() {
+            *self = self.clone().around(ipv6);
+        }
+    }
+
     pub(super) fn mutate(&mut self, random: &mut Random) {
         let bit = 1 << random.below(16);
         match random.below(16) {
@@ -195,20 +203,51 @@ fn frame(macs: &[u8; 12], ipv6: bool) -> Vec<u8> {
     [&macs[..], &ethertype(ipv6).to_be_bytes()].concat()
 }
 
-/// Whether an IP header of a frame says that a tunnel is behind it.
-pub(super) fn is_tunnel(frame: &[u8]) -> bool {
-    let byte = |at: usize| frame.get(at).copied().unwrap_or(0);
-    let (protocol, at) = match (byte(12), byte(13)) {
-        (0x08, 0x00) => (byte(23), 34),
-        (0x86, 0xdd) => {
-            let (mut next, mut at) = (byte(20), 54);
-            while matches!(next, 0 | 43 | 60) && at < frame.len() {
-                next = byte(at);
-                at += (usize::from(byte(at + 1)) + 1) * 8;
+/// The IP headers of a frame, the outer one first: whether each is IPv6. What is behind the last one may be no IP at all.
+pub(super) fn ip_headers(frame: &[u8]) -> Vec<bool> {
+    let mut found = Vec::new();
+    let mut next = behind_ethernet(frame, 0);
+    while let Some((ipv6, at)) = next {
+        found.push(ipv6);
+        next = behind_ip(frame, ipv6, at);
+    }
+    found
+}
+
+fn behind_ethernet(frame: &[u8], at: usize) -> Option<(bool, usize)> {
+    Some((ip_version(frame.get(at + 12..at + 14)?)?, at + 14))
+}
+
+fn behind_ip(frame: &[u8], ipv6: bool, at: usize) -> Option<(bool, usize)> {
+    let (mut next, mut at) =
+        if ipv6 { (*frame.get(at + 6)?, at + 40) } else { (*frame.get(at + 9)?, at + 20) };
+    while ipv6 && matches!(next, 0 | 43 | 60) {
+        let words = usize::from(*frame.get(at + 1)?) + 1;
+        next = *frame.get(at)?;
+        at += words * 8;
+    }
+    match next {
+        4 => Some((false, at)),
+        41 => Some((true, at)),
+        47 => {
+            let flags = *frame.get(at)?;
+            let behind = at + 4 + 4 * usize::from(flags >> 7 & 1) + 4 * usize::from(flags >> 5 & 1);
+            let kind = frame.get(at + 2..at + 4)?;
+            if kind == ETHERNET.to_be_bytes() {
+                behind_ethernet(frame, behind)
+            } else {
+                Some((ip_version(kind)?, behind))
             }
-            (next, at)
         }
-        _ => return false,
-    };
-    matches!(protocol, 4 | 41 | 47) || protocol == 17 && [byte(at + 2), byte(at + 3)] == PORT
+        17 if frame.get(at + 2..at + 4)? == PORT => behind_ethernet(frame, at + 16),
+        _ => None,
+    }
+}
+
+fn ip_version(ethertype: &[u8]) -> Option<bool> {
+    match ethertype {
+        [0x08, 0x00] => Some(false),
+        [0x86, 0xdd] => Some(true),
+        _ => None,
+    }
 }
