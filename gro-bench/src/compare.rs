@@ -52,6 +52,9 @@ fn describe(record: &Record) -> String {
         let _ = write!(text, "#{first}..#{last} ");
     }
     let _ = write!(text, "{} bytes, {} segs, gso_size {}", record.bytes.len(), record.segs, record.gso_size);
+    if record.gso_type != 0 {
+        let _ = write!(text, ", gso_type {:#x}", record.gso_type);
+    }
     if record.vlan != 0 {
         let _ = write!(text, ", vlan {:#x}", record.vlan);
     }

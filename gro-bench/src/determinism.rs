@@ -1,6 +1,6 @@
 //! Repeats: the running kernel is asked the same question again and again, also on a busy machine, and must give one answer.
 
-use crate::fuzz::{Random, batch, trace};
+use crate::fuzz::{Frames, Random, batch, trace};
 use crate::{Backend, BackendError, EngineConfig, Outcome, Record};
 use gro_core::{Config, GroResult};
 use std::num::NonZero;
@@ -42,7 +42,7 @@ pub fn repeat(
     mut progress: impl FnMut(usize),
 ) -> Result<usize, DeterminismError> {
     let mut random = Random(seed);
-    let batches: Vec<_> = (0..BATCHES).map(|_| batch(&mut random)).collect();
+    let batches: Vec<_> = (0..BATCHES).map(|_| batch(&mut random, Frames::Mixed)).collect();
     let frames = batches.iter().map(Vec::len).sum();
     let mut first: Option<Answer> = None;
     for done in (0..repeats).step_by(REPEATS_PER_RUN) {

@@ -6,7 +6,9 @@
 
 use gro_bench::backend::{KernelBackend, UserBackend};
 use gro_bench::determinism::{Busy, DeterminismError, repeat};
-use gro_bench::fuzz::{BATCHES_PER_RUN, FuzzError, Random, Scope, batch, fuzz, is_equal, pairs, trace};
+use gro_bench::fuzz::{
+    BATCHES_PER_RUN, Drawn, Frames, FuzzError, Random, batch, fuzz, is_equal, pairs, trace,
+};
 use gro_bench::trace::Trace;
 use gro_bench::{Backend, BackendError, EngineConfig, Outcome, compare};
 use gro_core::{Config, Rule};
@@ -18,7 +20,8 @@ const ENGINE: EngineConfig = EngineConfig::of(Config::DEFAULT);
 #[test]
 fn random_batches_come_out_as_the_kernel_delivers_them() {
     let counts =
-        match fuzz(SEED, BATCHES, Scope::All, &mut KernelBackend, &mut [Box::new(UserBackend)], |_| ()) {
+        match fuzz(SEED, BATCHES, Drawn::default(), &mut KernelBackend, &mut [Box::new(UserBackend)], |_| ())
+        {
             Ok(counts) => counts,
             Err(FuzzError::Skipped(why)) => return eprintln!("kernel skipped: {why}"),
             Err(error) => panic!("{error}"),
@@ -60,7 +63,7 @@ fn the_kernel_does_the_same_each_time() {
 #[test]
 fn a_broken_rule_is_found_and_shrunk() {
     let mut random = Random(SEED);
-    let trace = trace((0..BATCHES_PER_RUN).map(|_| batch(&mut random)).collect());
+    let trace = trace((0..BATCHES_PER_RUN).map(|_| batch(&mut random, Frames::Plain)).collect());
     let Some(kernel) = kernel(&trace) else { return };
     for mutant in [Rule::Window, Rule::Flags] {
         let broken = UserBackend.run(&trace, &EngineConfig { mutant: Some(mutant), ..ENGINE }).unwrap();
@@ -69,7 +72,14 @@ fn a_broken_rule_is_found_and_shrunk() {
     // Two segments show that a window was ignored, or that what is young was not kept; with a third where one of them does not
     // merge alone.
     for mutant in [Rule::Window, Rule::Age] {
-        match fuzz(SEED, BATCHES, Scope::All, &mut KernelBackend, &mut [Box::new(Broken(mutant))], |_| ()) {
+        match fuzz(
+            SEED,
+            BATCHES,
+            Drawn::default(),
+            &mut KernelBackend,
+            &mut [Box::new(Broken(mutant))],
+            |_| (),
+        ) {
             Err(FuzzError::Differs { batch, words, .. }) => {
                 assert!(batch.len() <= 3 && words.contains("verdicts"), "{words}")
             }

@@ -7,7 +7,7 @@ mod every_backend;
 
 use every_backend::{DEFAULT, path, shipped};
 use gro_bench::backend::UserBackend;
-use gro_bench::fuzz::{self, Random, pairs};
+use gro_bench::fuzz::{self, Frames, Random, pairs};
 use gro_bench::round_trip::{Exception, RoundTrip, round_trip, round_trip_changed, round_trip_file};
 use gro_bench::trace::{Manifest, Trace};
 use gro_bench::{Backend, BackendError, EngineConfig};
@@ -60,7 +60,7 @@ fn big_tcp_comes_back() {
 #[test]
 fn random_packets_come_back() {
     let mut random = Random(SEED);
-    let trace = fuzz::trace((0..BATCHES).map(|_| fuzz::batch(&mut random)).collect());
+    let trace = fuzz::trace((0..BATCHES).map(|_| fuzz::batch(&mut random, Frames::Plain)).collect());
     let Some(result) = ran(round_trip(&trace, &UDP)) else { return };
     eprintln!("{BATCHES} random batches: {result:?}");
     assert!(result.holds() && result.packets > 1_000, "{result:?}");

@@ -209,9 +209,9 @@ impl Merged {
             return;
         }
         if outer.ipv6() != 0 {
-            self.outer[1] = patch(l3 + 4, end - l3 - IPV6_HEADER);
+            self.outer[1] = patch(l3 + 4, stated(end - l3 - IPV6_HEADER));
         } else {
-            let (old, new) = ((first - l3) as u16, (end - l3) as u16);
+            let (old, new) = ((first - l3) as u16, stated(end - l3) as u16);
             self.outer[1] = patch(l3 + 2, new as u32);
             self.outer[2] = patch(l3 + 10, checksum::replace(outer.id_check as u16, old, new) as u32);
         }
@@ -221,19 +221,21 @@ impl Merged {
         }
         if outer.is_udp() && outer.has_check() {
             let length = end - udp;
-            let check = checksum::field(fold(sum + outer.pseudo_sum) as u32 + 2 * length);
+            // The pseudo-header has all of it, the header what fits.
+            let check =
+                checksum::field(fold(sum + outer.pseudo_sum) as u32 + halves(length) + (length & 0xffff));
             self.outer[4] = patch(udp + 6, if check == 0 { 0xffff } else { check as u32 });
         }
     }
 }
 
-/// `ip_fixedid` as GSO types (`tcp4_gro_complete`, `tcp6_gro_complete`): of the only IP header or the outer one, and of an inner
-/// one. Linux 6.12 has one for all.
+/// `ip_fixedid` as GSO types (`tcp4_gro_complete`): of the only IP header or the outer one, and of an inner one. Linux 6.12 has one
+/// for all. Around IPv6 the kernel says nothing of an outer one.
 #[inline(always)]
 fn fixed_type<P: Profile>(flow: &Flow) -> u32 {
     let encapsulated = (flow.outer.l3() != 0 && !P::FIXED_ID_NEEDS_DF) as u32;
     let inner = flow.fixed_id & FIXED;
-    let outer = flow.fixed_id / FIXED_OUTER & 1;
+    let outer = flow.fixed_id / FIXED_OUTER & 1 & !flow.ipv6;
     Rule::FixedIdType.of::<P>(
         GSO_TCP_FIXEDID * (inner & !encapsulated | outer) | GSO_TCP_FIXEDID_INNER * (inner & encapsulated),
     )
@@ -264,6 +266,13 @@ pub fn jumbo_header(next: u8, jumbo: u32) -> [u8; JUMBO_HEADER as usize] {
     const TLV_JUMBO: u8 = 0xc2;
     let [a, b, c, d] = jumbo.to_be_bytes();
     [next, 0, TLV_JUMBO, 4, a, b, c, d]
+}
+
+/// A length as an IP header states it: 0 for what 16 bits cannot say.
+#[inline(always)]
+fn stated(length: u32) -> u32 {
+    let over = 0xffff_u32.wrapping_sub(length) >> 31;
+    length & over.wrapping_sub(1)
 }
 
 /// 1 for two segments or more, 0 for one.

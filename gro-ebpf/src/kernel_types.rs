@@ -11,6 +11,8 @@ pub(crate) struct KernelTypes {
     pub(crate) offsets: Offsets,
     /// `SKB_GSO_TCP_FIXEDID`, whose number differs between releases: bit 3 in 6.12, bit 30 in 6.18.
     pub(crate) fixed_id: u32,
+    /// `SKB_GSO_TCP_FIXEDID_INNER`, 0 on a release that has none.
+    pub(crate) fixed_id_inner: u32,
     /// `SKB_GSO_DODGY`.
     pub(crate) dodgy: u32,
 }
@@ -51,6 +53,7 @@ impl KernelTypes {
                 inode: byte("net", "ns")? + byte("ns_common", "inum")?,
             },
             fixed_id: constant(&btf, "SKB_GSO_TCP_FIXEDID")?,
+            fixed_id_inner: constant(&btf, "SKB_GSO_TCP_FIXEDID_INNER").unwrap_or(0),
             dodgy: constant(&btf, "SKB_GSO_DODGY")?,
         })
     }

@@ -10,7 +10,7 @@ use crate::program::{LoadError, describe, describe_load};
 use aya::maps::{MapData, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod};
-use gro_core::complete::GSO_TCP_FIXEDID;
+use gro_core::complete::{GSO_TCP_FIXEDID, GSO_TCP_FIXEDID_INNER};
 
 /// The observer program, loaded and attached. Dropping it detaches and unloads it.
 pub struct Observer {
@@ -121,8 +121,10 @@ impl Observer {
 const ETHERNET_HEADER: u32 = 14;
 
 fn canonical(gso_type: u32, types: &KernelTypes) -> u32 {
-    let fixed_id = if gso_type & types.fixed_id != 0 { GSO_TCP_FIXEDID } else { 0 };
-    gso_type & !types.fixed_id & !types.dodgy | fixed_id
+    let KernelTypes { fixed_id, fixed_id_inner, dodgy, .. } = *types;
+    let moved = |from, to| if gso_type & from != 0 { to } else { 0 };
+    let same = gso_type & !(fixed_id | fixed_id_inner | dodgy);
+    same | moved(fixed_id, GSO_TCP_FIXEDID) | moved(fixed_id_inner, GSO_TCP_FIXEDID_INNER)
 }
 
 fn refused(tracepoint: &str, error: &ProgramError) -> LoadError {
@@ -147,6 +149,8 @@ mod tests {
             return;
         };
         assert_eq!(canonical(1 | types.fixed_id | types.dodgy, types), 1 | GSO_TCP_FIXEDID);
-        assert_eq!(canonical(0x10, types), 0x10);
+        assert_eq!(canonical(types.fixed_id_inner, types) != 0, types.fixed_id_inner != 0);
+        assert_eq!(canonical(types.fixed_id_inner, types) & !GSO_TCP_FIXEDID_INNER, 0);
+        assert_eq!(canonical(0x450, types), 0x450);
     }
 }

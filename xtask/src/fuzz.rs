@@ -4,7 +4,7 @@ use crate::images;
 use crate::traces::regressions;
 use anyhow::{Context as _, Result, bail};
 use gro_bench::backend;
-use gro_bench::fuzz::{Counts, FuzzError, Scope, fuzz};
+use gro_bench::fuzz::{Counts, Drawn, Frames, FuzzError, Scope, fuzz};
 use gro_bench::trace::REGRESSIONS;
 use std::fs;
 
@@ -17,6 +17,12 @@ pub(crate) struct Args {
     /// Batches of up to 64 frames.
     #[arg(long, default_value_t = 5_000)]
     batches: usize,
+    /// Only batches of tunnels.
+    #[arg(long)]
+    encapsulated: bool,
+    /// Only these backends.
+    #[arg(long = "backend")]
+    backends: Vec<String>,
 }
 
 /// Compares until the batches are through, or one differs, which is kept in traces/regressions.
@@ -25,6 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let kernel =
         ours.iter().position(|backend| backend.name() == "kernel").context("kernel skipped: needs Linux")?;
     let mut kernel = ours.remove(kernel);
+    ours.retain(|backend| {
+        args.backends.is_empty() || args.backends.iter().any(|name| name == backend.name())
+    });
     let mut said = 0;
     let progress = |counts: &Counts| {
         if counts.batches >= said + 5_000 {
@@ -32,7 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             eprintln!("{} batches, {} frames", counts.batches, counts.frames);
         }
     };
-    match fuzz(args.seed, args.batches, Scope::All, kernel.as_mut(), &mut ours, progress) {
+    let frames = if args.encapsulated { Frames::Encapsulated } else { Frames::Mixed };
+    let drawn = Drawn { scope: Scope::All, frames };
+    match fuzz(args.seed, args.batches, drawn, kernel.as_mut(), &mut ours, progress) {
         Ok(counts) => {
             let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
             println!(
@@ -42,6 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 counts.batches,
                 counts.frames,
                 counts.packets
+            );
+            println!(
+                "in tunnels: {} frames, {} merged packets",
+                counts.encapsulated, counts.merged_in_tunnels
             );
             println!("excluded: {} frames that the kernel would lose (docs/adr/0004)", counts.excluded);
             for ((name, batches), (_, polls)) in counts.compared.iter().zip(&counts.timed) {

@@ -1,7 +1,9 @@
 //! Random batches of frames: a few flows, most of whose segments could merge, and a mutation of one field here and there.
 
+use super::tunnel::{Outer, ethertype};
 use crate::trace::{Frame, Vlan};
 use bytes::Bytes;
+use gro_core::HEADER_MAX;
 
 /// SplitMix64: small, seeded, good enough to choose mutations.
 #[derive(Clone, Debug)]
@@ -41,11 +43,37 @@ impl Random {
     }
 }
 
+/// Which frames are in the batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Frames {
+    /// No tunnels.
+    Plain,
+    /// One batch in three is one of tunnels.
+    #[default]
+    Mixed,
+    /// Every batch is one of tunnels.
+    Encapsulated,
+}
+
 /// A batch of one poll.
-pub fn batch(random: &mut Random) -> Vec<Frame> {
+pub fn batch(random: &mut Random, which: Frames) -> Vec<Frame> {
+    let encapsulated = match which {
+        Frames::Plain => false,
+        Frames::Mixed => random.once_in(3),
+        Frames::Encapsulated => true,
+    };
     let frames = random.of(&[1, 2, 3, 5, 8, 20, 40, 64]);
     let flows = random.of(&[1, 1, 2, 3, 5, 9, 12]);
     let mut flows: Vec<Segment> = (0..flows).map(|_| Segment::random(random)).collect();
+    if encapsulated {
+        for flow in &mut flows {
+            // Now and then a plain one among them.
+            if !random.once_in(8) {
+                flow.outer = Some(Outer::random(random, flow.ip.is_ipv6()));
+                flow.ports[0] = TUNNEL_PORT;
+            }
+        }
+    }
     // How rarely a frame is mutated: a batch that only merges finds what a batch of mutants does not.
     let rate = random.of(&[2, 5, 20, 1000]);
     let mut sent: Vec<Frame> = Vec::with_capacity(frames);
@@ -103,6 +131,9 @@ struct Segment {
     macs: [u8; 12],
     vlan: Option<Vlan>,
     hash: u32,
+    /// The tunnel that it is in. A frame whose headers the engine's window does not hold is sent without extension headers and
+    /// with one tunnel.
+    outer: Option<Outer>,
     ip: Ip,
     ports: [u8; 4],
     /// A UDP datagram: what is XOR-ed into its length.
@@ -128,38 +159,23 @@ struct Segment {
 }
 
 #[derive(Clone, Debug)]
-enum Ip {
+pub(super) enum Ip {
     V4 { first: u8, tos: u8, id: u16, step: u16, fragment: u16, ttl: u8, protocol: u8, addresses: [u8; 8] },
     V6 { class: u32, next: u8, hops: u8, addresses: [u8; 32], extensions: Vec<(u8, Vec<u8>)> },
 }
 
-/// What is behind the IP header and no encapsulation: the kernel merges inside those, this engine does not yet.
-const PROTOCOLS: [u8; 6] = [1, 17, 50, 58, 132, 253];
+/// First byte of the ports in tunnels, some bits away from that of others: a datagram with the outer addresses of a held UDP
+/// tunnel makes the kernel look for its ports in the held packet's inner header (`udp_gro_receive_segment`,
+/// net/ipv4/udp_offload.c), which no engine follows.
+const TUNNEL_PORT: u8 = 0x21;
+
+/// What an IP header may say is behind it, where it is not.
+const PROTOCOLS: [u8; 9] = [1, 4, 17, 41, 47, 50, 58, 132, 253];
 
 impl Segment {
     fn random(random: &mut Random) -> Self {
         let udp = random.once_in(4).then_some(0);
-        let mut ip = if random.once_in(2) {
-            Ip::V4 {
-                first: 0x45,
-                tos: random.of(&[0, 0, 2, 0xb8]),
-                id: if random.once_in(2) { random.word() as u16 } else { random.of(&[0, 7, 0xfffd]) },
-                step: random.of(&[0, 1, 1]),
-                fragment: random.of(&[0, 0x4000]),
-                ttl: 64,
-                protocol: 6,
-                addresses: [10, 0, 0, 1 + random.below(2) as u8, 10, 0, 0, 9],
-            }
-        } else {
-            let mut addresses = [0; 32];
-            addresses[0] = 0xfd;
-            addresses[15] = 1 + random.below(2) as u8;
-            addresses[16] = 0xfd;
-            addresses[31] = 9;
-            let extensions = random.of(&[0, 0, 0, 1, 2, 3]);
-            let extensions = (0..extensions).map(|at| extension(random, at)).collect();
-            Ip::V6 { class: random.of(&[0, 0x0200_0000, 0x12345]), next: 6, hops: 64, addresses, extensions }
-        };
+        let mut ip = Ip::random(random);
         if udp.is_some() {
             match &mut ip {
                 Ip::V4 { protocol, .. } => *protocol = 17,
@@ -187,6 +203,7 @@ impl Segment {
         Self {
             macs: [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1],
             vlan: random.once_in(4).then(|| tag(random)),
+            outer: None,
             hash: random.of(&[0, 8, 0x1234_5678, 0xffff_ffff]) ^ random.of(&[0, 0, 1, 2, 7]),
             ip,
             ports: [0x12, random.below(2) as u8, 0, 80],
@@ -211,12 +228,18 @@ impl Segment {
     /// To the next segment of the flow.
     fn advance(&mut self) {
         self.seq = self.seq.wrapping_add(self.payload as u32);
-        if let Ip::V4 { id, step, .. } = &mut self.ip {
-            *id = id.wrapping_add(*step);
+        self.ip.advance();
+        if let Some(outer) = &mut self.outer {
+            outer.advance();
         }
     }
 
     fn mutate(&mut self, random: &mut Random) {
+        if let Some(outer) = &mut self.outer
+            && random.once_in(2)
+        {
+            return outer.mutate(random);
+        }
         let bit = 1 << random.below(16);
         match random.below(27) {
             0..3 => self.flags ^= 1 << random.below(8),
@@ -252,14 +275,17 @@ impl Segment {
     }
 
     fn frame(&self, random: &mut Random, rate: usize) -> Frame {
+        let mut packet = self.packet();
+        if self.outer.is_some() && 14 + packet.0.len() - self.payload > HEADER_MAX {
+            let mut short = self.clone();
+            short.ip.shorten();
+            short.outer.iter_mut().for_each(|outer| outer.shorten(short.ip.is_ipv6()));
+            packet = short.packet();
+        }
+        let (packet, ipv6) = packet;
         let mut bytes = self.macs.to_vec();
-        bytes.extend(match self.ip {
-            Ip::V4 { .. } => [0x08, 0x00],
-            Ip::V6 { .. } => [0x86, 0xdd],
-        });
-        let l4 = self.udp.map_or_else(|| self.tcp(), |error| self.udp(error));
-        bytes.extend(self.ip.header(&l4, (self.length, self.ip_sum)));
-        bytes.extend(l4);
+        bytes.extend(ethertype(ipv6).to_be_bytes());
+        bytes.extend(packet);
         bytes.resize(bytes.len() + self.padding, 0);
         // Now and then something that no field above stands for.
         if random.once_in(rate * 10) {
@@ -272,27 +298,30 @@ impl Segment {
         Frame { time_ns: 0, bytes: Bytes::from(bytes), hash: self.hash, vlan: self.vlan }
     }
 
+    /// Behind the Ethernet header, and whether it is IPv6.
+    fn packet(&self) -> (Vec<u8>, bool) {
+        let l4 = self.udp.map_or_else(|| self.tcp(), |error| self.udp(error));
+        let mut packet = self.ip.header(&l4, (self.length, self.ip_sum));
+        packet.extend(l4);
+        let ipv6 = self.ip.is_ipv6();
+        match &self.outer {
+            Some(outer) => outer.wrap(packet, ipv6),
+            None => (packet, ipv6),
+        }
+    }
+
     fn udp(&self, length_error: u16) -> Vec<u8> {
         let mut udp = self.ports.to_vec();
         udp.extend(((8 + self.payload as u16) ^ length_error).to_be_bytes());
         udp.extend([0, 0]);
         udp.resize(udp.len() + self.payload, self.fill);
-        let check = match checksum(self.pseudo(udp.len()) + sum(&udp)) ^ self.tcp_sum {
+        let check = match checksum(self.ip.pseudo(udp.len()) + sum(&udp)) ^ self.tcp_sum {
             _ if self.zero => 0,
             0 => 0xffff,
             check => check,
         };
         udp[6..8].copy_from_slice(&check.to_be_bytes());
         udp
-    }
-
-    /// The sum of the pseudo-header.
-    fn pseudo(&self, length: usize) -> u32 {
-        let (protocol, addresses): (u8, &[u8]) = match &self.ip {
-            Ip::V4 { protocol, addresses, .. } => (*protocol, addresses),
-            Ip::V6 { next, addresses, .. } => (*next, addresses),
-        };
-        sum(addresses) + u32::from(protocol) + length as u32
     }
 
     fn tcp(&self) -> Vec<u8> {
@@ -306,7 +335,7 @@ impl Segment {
         tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&self.options);
         tcp.resize(tcp.len() + self.payload, self.fill);
-        let pseudo = self.pseudo(tcp.len());
+        let pseudo = self.ip.pseudo(tcp.len());
         let mut check = checksum(pseudo + sum(&tcp));
         if self.zero {
             let urgent = gro_core::checksum::fold(u32::from(check) + u32::from(self.urgent));
@@ -319,7 +348,73 @@ impl Segment {
 }
 
 impl Ip {
-    fn mutate(&mut self, random: &mut Random) {
+    /// In front of TCP.
+    pub(super) fn random(random: &mut Random) -> Self {
+        if random.once_in(2) {
+            Self::V4 {
+                first: 0x45,
+                tos: random.of(&[0, 0, 2, 0xb8]),
+                id: if random.once_in(2) { random.word() as u16 } else { random.of(&[0, 7, 0xfffd]) },
+                step: random.of(&[0, 1, 1]),
+                fragment: random.of(&[0, 0x4000]),
+                ttl: 64,
+                protocol: 6,
+                addresses: [10, 0, 0, 1 + random.below(2) as u8, 10, 0, 0, 9],
+            }
+        } else {
+            let mut addresses = [0; 32];
+            addresses[0] = 0xfd;
+            addresses[15] = 1 + random.below(2) as u8;
+            addresses[16] = 0xfd;
+            addresses[31] = 9;
+            let extensions = random.of(&[0, 0, 0, 1, 2, 3]);
+            let extensions = (0..extensions).map(|at| extension(random, at)).collect();
+            Self::V6 {
+                class: random.of(&[0, 0x0200_0000, 0x12345]),
+                next: 6,
+                hops: 64,
+                addresses,
+                extensions,
+            }
+        }
+    }
+
+    pub(super) fn is_ipv6(&self) -> bool {
+        matches!(self, Self::V6 { .. })
+    }
+
+    /// What it says is behind it.
+    pub(super) fn protocol(&mut self) -> &mut u8 {
+        match self {
+            Self::V4 { protocol, .. } => protocol,
+            Self::V6 { next, .. } => next,
+        }
+    }
+
+    /// Without extension headers.
+    pub(super) fn shorten(&mut self) {
+        if let Self::V6 { extensions, .. } = self {
+            extensions.clear();
+        }
+    }
+
+    /// To the next packet.
+    pub(super) fn advance(&mut self) {
+        if let Self::V4 { id, step, .. } = self {
+            *id = id.wrapping_add(*step);
+        }
+    }
+
+    /// The sum of the pseudo-header.
+    pub(super) fn pseudo(&self, length: usize) -> u32 {
+        let (protocol, addresses): (u8, &[u8]) = match self {
+            Self::V4 { protocol, addresses, .. } => (*protocol, addresses),
+            Self::V6 { next, addresses, .. } => (*next, addresses),
+        };
+        sum(addresses) + u32::from(protocol) + length as u32
+    }
+
+    pub(super) fn mutate(&mut self, random: &mut Random) {
         match self {
             Self::V4 { first, tos, id, step, fragment, ttl, protocol, addresses } => match random.below(9) {
                 0 => *first = random.of(&[0x46, 0x44, 0x55, 0x65, 0x4f]),
@@ -352,7 +447,7 @@ impl Ip {
         }
     }
 
-    fn header(&self, packet: &[u8], (length_error, sum_error): (u16, u16)) -> Vec<u8> {
+    pub(super) fn header(&self, packet: &[u8], (length_error, sum_error): (u16, u16)) -> Vec<u8> {
         match self {
             Self::V4 { first, tos, id, fragment, ttl, protocol, addresses, .. } => {
                 let length = (20 + packet.len() as u16) ^ length_error;
@@ -404,10 +499,10 @@ fn tag(random: &mut Random) -> Vlan {
     Vlan { tpid: random.of(&[0x8100, 0x8100, 0x88a8]), tci: random.of(&[0, 5, 0x2005, 0xfff]) }
 }
 
-fn sum(bytes: &[u8]) -> u32 {
+pub(super) fn sum(bytes: &[u8]) -> u32 {
     u32::from(gro_core::user::sum(bytes))
 }
 
-fn checksum(sum: u32) -> u16 {
+pub(super) fn checksum(sum: u32) -> u16 {
     gro_core::checksum::field(sum)
 }

@@ -7,12 +7,16 @@
 
 mod frames;
 mod timed;
+mod tunnel;
 
-pub use frames::{Random, batch, pairs};
+pub use frames::{Frames, Random, batch, pairs};
+use tunnel::ip_headers;
 
 use crate::schedule::{Step, schedule};
 use crate::trace::{Frame, Poll, Trace};
 use crate::{Backend, BackendError, EngineConfig, Outcome, compare, hex};
+use gro_core::complete::GSO_TUNNELS;
+use gro_core::profile::tunnel as tunnels;
 use gro_core::user::Why;
 use gro_core::{Config, UdpMode};
 use std::collections::BTreeSet;
@@ -31,8 +35,12 @@ pub struct Counts {
     pub batches: usize,
     /// Frames in them.
     pub frames: usize,
+    /// Those of the frames that are in a tunnel.
+    pub encapsulated: usize,
     /// Packets that the kernel made of them.
     pub packets: usize,
+    /// Those of the packets that it merged in tunnels.
+    pub merged_in_tunnels: usize,
     /// Frames left out because the kernel would lose the packet they become: IPv6 with more than eight bytes of extension headers
     /// where packets may grow over 65,535 bytes (docs/adr/0004).
     pub excluded: usize,
@@ -80,6 +88,15 @@ pub enum Scope {
     Tc,
 }
 
+/// What is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// The configs.
+    pub scope: Scope,
+    /// The frames.
+    pub frames: Frames,
+}
+
 /// Runs at least `batches` batches through `kernel` and through `ours`.
 ///
 /// # Errors
@@ -87,7 +104,7 @@ pub enum Scope {
 pub fn fuzz(
     seed: u64,
     batches: usize,
-    scope: Scope,
+    drawn: Drawn,
     kernel: &mut dyn Backend,
     ours: &mut [Box<dyn Backend>],
     mut progress: impl FnMut(&Counts),
@@ -101,14 +118,14 @@ pub fn fuzz(
         if counts.batches >= batches {
             break;
         }
-        let Round { engine, trace, excluded, .. } = round(&mut random, scope);
+        let Round { engine, trace, excluded, .. } = round(&mut random, drawn);
         counts.excluded += excluded;
         let ran = same(&trace, &engine, kernel, ours, &mut counts).map_err(|error| error.seeded(seed))?;
         add(&mut counts.compared, &ran, BATCHES_PER_RUN);
         counts.batches += BATCHES_PER_RUN;
         if run % TIMED_EVERY == TIMED_EVERY / 2 {
-            let engine = EngineConfig::of(timed_config(&mut moments, run / TIMED_EVERY, scope));
-            let mut frames = timed::timed(&mut moments, &engine.config);
+            let engine = EngineConfig::of(timed_config(&mut moments, run / TIMED_EVERY, drawn.scope));
+            let mut frames = timed::timed(&mut moments, &engine.config, drawn.frames);
             counts.excluded += exclude_lost(&mut frames, &engine.config);
             let trace = timed::trace(frames);
             let ran = same(&trace, &engine, kernel, ours, &mut counts).map_err(|error| error.seeded(seed))?;
@@ -133,9 +150,9 @@ pub struct Round {
 }
 
 /// The next round.
-pub fn round(random: &mut Random, scope: Scope) -> Round {
-    let engine = EngineConfig::of(config(random, scope));
-    let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(random)).collect();
+pub fn round(random: &mut Random, drawn: Drawn) -> Round {
+    let engine = EngineConfig::of(config(random, drawn.scope));
+    let mut batches: Vec<_> = (0..BATCHES_PER_RUN).map(|_| batch(random, drawn.frames)).collect();
     let excluded = batches.iter_mut().map(|batch| exclude_lost(batch, &engine.config)).sum();
     let (numbers, batches) =
         batches.into_iter().enumerate().filter(|(_, batch)| !batch.is_empty()).unzip::<_, _, _, Vec<_>>();
@@ -181,6 +198,9 @@ fn same(
         counts.reasons.extend(outcome.records.iter().filter_map(|record| record.why).map(Why::name));
     }
     counts.frames += trace.frames.len();
+    counts.encapsulated += trace.frames.iter().filter(|frame| ip_headers(&frame.bytes).len() > 1).count();
+    counts.merged_in_tunnels +=
+        truth.records.iter().filter(|record| record.gso_type & GSO_TUNNELS != 0).count();
     counts.packets += truth.records.len();
     Ok(ran)
 }
@@ -193,11 +213,18 @@ fn add(counts: &mut [(&'static str, usize)], ran: &[&'static str], more: usize) 
 
 /// Takes out what the kernel would lose; how many frames that was.
 fn exclude_lost(frames: &mut Vec<Frame>, config: &Config) -> usize {
-    if config.gro_max_size <= Config::DEFAULT.gro_max_size {
-        return 0;
-    }
+    let is_big = |size| size > Config::DEFAULT.gro_max_size;
+    let (ipv6, ipv4) = (is_big(config.gro_max_size), is_big(config.gro_ipv4_max_size));
     let before = frames.len();
-    frames.retain(|frame| extension_bytes(&frame.bytes) <= 8);
+    frames.retain(|frame| {
+        let headers = ip_headers(&frame.bytes);
+        let lost = match headers.as_slice() {
+            [] => false,
+            [alone] => *alone && ipv6 && extension_bytes(&frame.bytes) > 8,
+            tunnel => (if tunnel[0] { ipv6 } else { ipv4 }) && tunnel.contains(&true),
+        };
+        !lost
+    });
     before - frames.len()
 }
 
@@ -251,14 +278,24 @@ fn config(random: &mut Random, scope: Scope) -> Config {
     };
     let (gro_max_size, gro_ipv4_max_size) = (size(), size());
     let udp = if random.once_in(2) { UdpMode::Off } else { UdpMode::Forwarding };
-    Config { gro_max_size, gro_ipv4_max_size, udp, ..Config::DEFAULT }
+    let vxlan = if random.once_in(2) { tunnels::VXLAN } else { 0 };
+    Config {
+        gro_max_size,
+        gro_ipv4_max_size,
+        udp,
+        tunnels: Config::DEFAULT.tunnels | vxlan,
+        ..Config::DEFAULT
+    }
 }
 
 /// A config with a flush timeout. In every other run it is one that the tc datapath can run.
 fn timed_config(random: &mut Random, run: usize, scope: Scope) -> Config {
     let random_config = config(random, scope);
-    let config =
-        if run.is_multiple_of(2) { Config { udp: random_config.udp, ..Config::TC } } else { random_config };
+    let config = if run.is_multiple_of(2) {
+        Config { udp: random_config.udp, tunnels: random_config.tunnels, ..Config::TC }
+    } else {
+        random_config
+    };
     // Below a jiffy, and above.
     Config { flush_timeout: random.of(&[2_000_000, 20_000_000, 500_000_000]), ..config }
 }

@@ -1,6 +1,6 @@
 //! Random polls under a flush timeout: what one of them leaves held meets what the next one brings.
 
-use super::frames::{Random, batch};
+use super::frames::{Frames, Random, batch};
 use crate::trace::{Frame, Poll, Trace};
 use gro_core::Config;
 
@@ -12,14 +12,14 @@ const GAP_NS: u64 = 100_000;
 const JIFFY_FRAMES: usize = 100;
 
 /// Frames with the time of their poll, in the order of time. Each poll has a time of its own.
-pub(super) fn timed(random: &mut Random, config: &Config) -> Vec<Frame> {
+pub(super) fn timed(random: &mut Random, config: &Config, which: Frames) -> Vec<Frame> {
     let jiffy = 1_000_000_000 / u64::from(config.hz.max(1));
     let mut frames = Vec::new();
     let mut time_ns = jiffy / 4;
     let mut in_jiffy = 0;
     let mut polls = 0;
     while polls < POLLS {
-        let mut batch = batch(random);
+        let mut batch = batch(random, which);
         let whole = random.once_in(5);
         while !batch.is_empty() {
             let most = if whole { batch.len() } else { random.of(&[1, 1, 2, 3, 5, 8, 20]) };
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn polls_share_jiffies_follow_each_other_and_are_ended_by_ticks() {
         let config = Config { flush_timeout: 20_000_000, ..Config::DEFAULT };
-        let trace = trace(timed(&mut Random(1), &config));
+        let trace = trace(timed(&mut Random(1), &config, Frames::Mixed));
         let steps = schedule(&trace, &config);
         let jiffies = |step: &Step| match step {
             Step::Poll { jiffies, .. } => Some(*jiffies),

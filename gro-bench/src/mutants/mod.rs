@@ -9,7 +9,7 @@ mod rules;
 
 pub use rules::{Description, describe};
 
-use crate::fuzz::{BATCHES_PER_RUN, Random, Round, Scope, round};
+use crate::fuzz::{BATCHES_PER_RUN, Drawn, Random, Round, round};
 use crate::trace::{Case, Manifest, Trace, TraceError, shipped};
 use crate::{Backend, BackendError, CONFIGS, EngineConfig, Outcome, backend::UserBackend, compare};
 use built::{Build, first_id_again, timed};
@@ -101,7 +101,7 @@ pub fn catch(folder: &Path, kernel: &mut dyn Backend, rules: &[Rule]) -> Result<
     }
     let mut random = Random(SEED);
     while !report.is_complete() && report.batches < BATCHES {
-        let Round { engine, trace, numbers, .. } = round(&mut random, Scope::All);
+        let Round { engine, trace, numbers, .. } = round(&mut random, Drawn::default());
         let numbers = numbers.into_iter().map(|number| report.batches + number).collect();
         report.run(&Source { trace, engine, origin: Origin::Batches(numbers) }, kernel)?;
         report.batches += BATCHES_PER_RUN;

@@ -18,6 +18,7 @@ pub use capture::{Capture, Captured};
 pub use jiffies::Jiffies;
 pub use tap::{TAP, Tap};
 
+use gro_core::profile::tunnel;
 use gro_core::{Config, UdpMode};
 use std::fs;
 use std::io;
@@ -32,6 +33,10 @@ pub const INGRESS: &str = "in1";
 pub const DELIVER: &str = "out0";
 /// Interface they are captured at.
 pub const CAPTURE: &str = "out1";
+/// The VXLAN device, where there is one. No packet gets to it: it is there for its socket, which GRO looks up.
+const VXLAN: &str = "vx0";
+/// Its port (RFC 7348 section 8).
+const VXLAN_PORT: u16 = 4789;
 
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -128,10 +133,16 @@ impl Sandbox {
             ethtool::set_feature(INGRESS, "rx-udp-gro-forwarding", true)
                 .map_err(step("switching UDP GRO on"))?;
         }
-        netlink::Netlink::open()
-            .and_then(|mut netlink| {
-                netlink.set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)
-            })
+        let mut netlink = netlink::Netlink::open().map_err(step("opening rtnetlink"))?;
+        if config.tunnels & tunnel::VXLAN != 0 {
+            netlink.add_vxlan(VXLAN, VXLAN_PORT).map_err(|error| match error.raw_os_error() {
+                Some(libc::EOPNOTSUPP) => SandboxError::Unsupported("VXLAN"),
+                _ => step("making a VXLAN device")(error),
+            })?;
+            netlink.set_up(index(VXLAN)?).map_err(step("setting a VXLAN device up"))?;
+        }
+        netlink
+            .set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)
             .map_err(step("setting gro_max_size"))
     }
 

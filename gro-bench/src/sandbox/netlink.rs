@@ -5,7 +5,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
@@ -34,6 +34,15 @@ impl Netlink {
         let mut link = LinkMessage::default();
         link.attributes =
             vec![LinkAttribute::IfName(name.into()), LinkAttribute::Mtu(MTU), LinkAttribute::LinkInfo(info)];
+        self.request(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// A VXLAN device that takes every network identifier and has its tunnels from metadata, so that it needs no peer.
+    pub(super) fn add_vxlan(&mut self, name: &str, port: u16) -> io::Result<()> {
+        let data = vec![InfoVxlan::CollectMetadata(true), InfoVxlan::Port(port)];
+        let info = vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(InfoData::Vxlan(data))];
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::LinkInfo(info)];
         self.request(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 

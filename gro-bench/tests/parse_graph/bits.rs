@@ -1,7 +1,7 @@
 //! The keys under `gro` are true: each bit of each header is flipped in the second of two segments, and the engine does what the
 //! document says of that bit; then what closes, what is not held and what does not join.
 
-use super::{document, layers, repair};
+use super::{document, ipv4_headers, layers, repair};
 use bytes::Bytes;
 use etherparse::checksum::Sum16BitWords;
 use gro_bench::backend::UserBackend;
@@ -9,7 +9,7 @@ use gro_bench::trace::{Frame, Poll, Trace};
 use gro_bench::{Backend as _, EngineConfig, Record};
 use gro_core::user::Why as Left;
 use gro_core::{Bypass, Config, FlushReason, UdpMode, VlanMode};
-use gro_graph::{FieldRule, Graph, Layer, Node, Walk, Why, walk};
+use gro_graph::{FieldRule, Graph, Layer, Node, Settings, Walk, Why, walk};
 use std::collections::BTreeMap;
 
 const PAYLOAD: usize = 100;
@@ -65,7 +65,7 @@ fn each_bit_of_each_header_does_what_its_rule_says() {
 #[test]
 fn what_closes_and_what_stays_alone_is_what_the_document_says() {
     let graph = document();
-    for (protocol, name) in [(TCP, "tcp"), (UDP, "udp")] {
+    for (protocol, name) in [(TCP, "tcp"), (UDP, "udp-datagram")] {
         let gro = &graph.node(name).unwrap().gro;
         let build = |number, payload, flags| {
             segment(&graph, "gro", Network::V4, protocol, number, payload, 0x10 | flags)
@@ -121,8 +121,12 @@ fn what_closes_and_what_stays_alone_is_what_the_document_says() {
 /// Flips a bit and repairs the checksums over it; says what the document makes of the frame then.
 fn flip(graph: &Graph, parser: &str, frame: &[u8], byte: usize, bit: usize) -> (Fate, Vec<u8>) {
     let before = walked(graph, parser, frame);
-    let step =
-        before.steps.iter().find(|step| (step.offset..step.offset + step.length).contains(&byte)).unwrap();
+    let step = before
+        .steps
+        .iter()
+        .rev()
+        .find(|step| (step.offset..step.offset + step.length).contains(&byte))
+        .unwrap();
     let node: &Node = &graph.nodes[step.node];
     let inside = byte - step.offset;
     let mut flipped = frame.to_vec();
@@ -144,7 +148,7 @@ fn flip(graph: &Graph, parser: &str, frame: &[u8], byte: usize, bit: usize) -> (
             let rule =
                 if inside < node.min_length as usize { node.gro.rule(inside, bit) } else { node.gro.rest };
             match rule.unwrap() {
-                FieldRule::Identify => Fate::Apart,
+                FieldRule::Identify | FieldRule::Presence => Fate::Apart,
                 FieldRule::Equal | FieldRule::Continue | FieldRule::IncrementOrFixed => Fate::Flushed,
                 FieldRule::Join | FieldRule::Rewrite | FieldRule::First => Fate::Joined,
                 FieldRule::Checked => {
@@ -158,7 +162,9 @@ fn flip(graph: &Graph, parser: &str, frame: &[u8], byte: usize, bit: usize) -> (
 }
 
 fn walked(graph: &Graph, parser: &str, frame: &[u8]) -> Walk {
-    walk(graph, graph.parser(parser).unwrap(), frame, &["udp-forwarding"])
+    let switches: &[&str] =
+        if parser == "gro" { &["udp-forwarding"] } else { &["udp-forwarding", "vlan-in-band"] };
+    walk(graph, &graph.parsers[0], frame, &Settings { switches, profile: None })
 }
 
 fn fate(parser: &str, first: &[u8], second: &[u8]) -> Fate {
@@ -188,7 +194,7 @@ fn run(parser: &str, frames: &[Vec<u8>]) -> Vec<Record> {
         frames: frames.iter().map(frame).collect(),
         polls: vec![Poll { time_ns: 0, frames: 0..frames.len() }],
     };
-    let config = Config { vlan, udp: UdpMode::Forwarding, ..Config::DEFAULT };
+    let config = Config { vlan, udp: UdpMode::Forwarding, tunnels: 0, ..Config::DEFAULT };
     UserBackend.run(&trace, &EngineConfig::of(config)).unwrap().records
 }
 
@@ -247,17 +253,17 @@ fn finish(graph: &Graph, parser: &str, frame: &mut [u8]) {
     // Over the zero checksum of a new datagram a parser would not step.
     for _ in 0..2 {
         let walked = walked(graph, parser, frame);
+        for at in ipv4_headers(graph, &walked) {
+            repair(&mut frame[at..]);
+        }
         let Some(network) = layers(graph, &walked, Layer::Network).next() else { return };
         let (l3, ipv4) = (network.offset, graph.nodes[network.node].name == "ipv4");
-        if ipv4 {
-            repair(&mut frame[l3..]);
-        }
         let l4 = walked.end;
         let (at, l4, udp) = match layers(graph, &walked, Layer::Transport).next() {
             Some(step) => {
                 let node = &graph.nodes[step.node];
                 let field = node.gro.checksum.as_ref().unwrap().field;
-                (step.offset + field.offset as usize, step.offset, node.name == "udp")
+                (step.offset + field.offset as usize, step.offset, node.name == "udp-datagram")
             }
             None if walked.stop.reason.as_deref() == Some("udp_no_checksum") => (l4 + 6, l4, true),
             None => return,

@@ -16,8 +16,11 @@ use etherparse::checksum::Sum16BitWords;
 use frames::{Random, trace};
 use gro_bench::trace::{Trace, shipped};
 use gro_core::parse::parse;
-use gro_core::{Bypass, Config, Linux618, Packet, Profile as _, STORAGE, UdpMode, VlanMode, Window};
-use gro_graph::{BUILT_IN, Graph, Layer, REASONS, Step, Walk, Why, walk};
+use gro_core::{
+    Bypass, Config, Linux7, Linux612, Linux618, Packet, Profile as _, Release, Rule, STORAGE, UdpMode,
+    VlanMode, Window, tunnel,
+};
+use gro_graph::{BUILT_IN, Graph, Layer, PROFILES, REASONS, Settings, Step, Walk, Why, walk};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,13 +29,52 @@ const HOSTILE: usize = 100_000;
 /// Hostile frames that notice a wrong document.
 const FEW: usize = 20_000;
 
-/// Both places of VLAN tags, UDP on and off: parser of the document, and config of the engine.
-const MODES: [(&str, VlanMode, UdpMode); 4] = [
-    ("gro", VlanMode::Stripped, UdpMode::Off),
-    ("gro", VlanMode::Stripped, UdpMode::Forwarding),
-    ("gro-in-band", VlanMode::InBand, UdpMode::Off),
-    ("gro-in-band", VlanMode::InBand, UdpMode::Forwarding),
-];
+/// What the engine is set to, and the profile it has.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    vlan: VlanMode,
+    udp: UdpMode,
+    tunnels: u32,
+    release: Release,
+}
+
+/// Every switch on and off, in company and alone, and a profile with every header.
+const MODES: [Mode; 6] = {
+    const BASE: Mode =
+        Mode { vlan: VlanMode::Stripped, udp: UdpMode::Off, tunnels: 0, release: Release::Linux618 };
+    const ALL: u32 = tunnel::IP_IN_IP | tunnel::GRE | tunnel::VXLAN | tunnel::GENEVE;
+    [
+        BASE,
+        Mode { udp: UdpMode::Forwarding, tunnels: tunnel::IP_IN_IP | tunnel::GENEVE, ..BASE },
+        Mode { tunnels: tunnel::GRE | tunnel::VXLAN, release: Release::Linux612, ..BASE },
+        Mode { vlan: VlanMode::InBand, ..BASE },
+        Mode { vlan: VlanMode::InBand, udp: UdpMode::Forwarding, tunnels: ALL, ..BASE },
+        Mode { vlan: VlanMode::InBand, tunnels: ALL, release: Release::Linux7, ..BASE },
+    ]
+};
+
+impl Mode {
+    fn switches(&self) -> Vec<&'static str> {
+        let bit = |bit, name| (self.tunnels & bit != 0).then_some(name);
+        let mut switches: Vec<&str> = Vec::new();
+        switches.extend((self.udp == UdpMode::Forwarding).then_some("udp-forwarding"));
+        switches.extend((self.vlan == VlanMode::InBand).then_some("vlan-in-band"));
+        switches.extend(bit(tunnel::IP_IN_IP, "ip-in-ip"));
+        switches.extend(bit(tunnel::GRE, "gre"));
+        switches.extend(bit(tunnel::VXLAN, "vxlan"));
+        switches.extend(bit(tunnel::GENEVE, "geneve"));
+        switches
+    }
+
+    fn config(&self) -> Config {
+        Config { vlan: self.vlan, udp: self.udp, tunnels: self.tunnels, ..Config::DEFAULT }
+    }
+
+    fn walk(&self, graph: &Graph, frame: &[u8]) -> Walk {
+        let settings = Settings { switches: &self.switches(), profile: Some(self.release.name()) };
+        walk(graph, &graph.parsers[0], frame, &settings)
+    }
+}
 
 #[test]
 fn every_frame_of_every_trace_is_parsed_as_the_document_says() {
@@ -86,44 +128,75 @@ fn hostile_frames_are_refused_for_the_same_reasons() {
     }
 }
 
-/// What a wrong document would say: place, wrong value.
-const WRONG: [(&str, &str); 35] = [
-    ("/parsers/0/gro/max-frame-length", "65534"),
-    ("/parsers/0/gro/max-header-length", "248"),
-    ("/parsers/1/max-nodes", "5"),
-    ("/parsers/1/root-node", "\"ethernet\""),
-    ("/parse-nodes/0/next-proto/field-off", "11"),
-    ("/parse-nodes/0/gro/bypass/unknown-next", "\"protocol\""),
-    ("/parse-nodes/1/next-proto/table", "\"ethertypes\""),
-    ("/parse-nodes/2/next-proto/table", "\"ethertypes-outer\""),
-    ("/parse-nodes/3/next-proto/mask", "\"0xfeff\""),
-    ("/parse-nodes/4/next-proto/field-off", "8"),
-    ("/parse-nodes/4/hdr-length/multiplier", "5"),
-    ("/parse-nodes/4/cond-exprs/ents/0/value", "\"0x46\""),
-    ("/parse-nodes/4/cond-exprs/ents/0/mask", "\"0x4f\""),
-    ("/parse-nodes/4/cond-exprs/ents/1/mask", "\"0x1fff\""),
-    ("/parse-nodes/4/gro/next-proto-first", "false"),
-    ("/parse-nodes/4/gro/bypass/cond-exprs/no-fragment", "\"ip_options\""),
-    ("/parse-nodes/4/gro/flush", "[]"),
-    ("/parse-nodes/4/gro/length/add", "1"),
-    ("/parse-nodes/5/gro/length/add", "0"),
-    ("/parse-nodes/5/gro/length/unequal", "\"udp_length\""),
-    ("/parse-nodes/5/next-proto/field-off", "7"),
-    ("/parse-nodes/6/hdr-length/add", "16"),
-    ("/parse-nodes/6/hdr-length/mask", "\"0x3f\""),
-    ("/parse-nodes/7/hdr-length/right-shift", "5"),
-    ("/parse-nodes/7/hdr-length/mask", "\"0x70\""),
-    ("/parse-nodes/7/gro/bypass/short-header", "\"truncated\""),
-    ("/parse-nodes/7/gro/layer", "\"extension\""),
-    ("/parse-nodes/8/gro/requires/switch", "\"udp\""),
-    ("/parse-nodes/8/gro/requires/bypass", "\"protocol\""),
-    ("/parse-nodes/8/cond-exprs/ents/0/value", "1"),
-    ("/parse-nodes/8/gro/length/add", "8"),
-    ("/proto-tables/0/ents/1/key", "\"0x86de\""),
-    ("/proto-tables/1/ents/3/key", "\"0x9100\""),
-    ("/proto-tables/3/ents/0/node", "\"udp\""),
-    ("/proto-tables/4/ents/4/key", "44"),
+/// What a wrong document would say: place, wrong value. Things with a name are found by it.
+const WRONG: [(&str, &str); 46] = [
+    ("/parsers/gro/gro/max-frame-length", "65534"),
+    ("/parsers/gro/gro/max-header-length", "248"),
+    ("/parsers/gro/gro/bypass/max-encaps", "\"tunnel\""),
+    ("/parsers/gro/max-nodes", "4"),
+    ("/parsers/gro/max-encaps", "0"),
+    ("/parsers/gro/root-node", "\"vlan-outer\""),
+    ("/parse-nodes/ethernet/next-proto/field-off", "11"),
+    ("/parse-nodes/ethernet/gro/bypass/unknown-next", "\"protocol\""),
+    ("/parse-nodes/vlan-outer/next-proto/table", "\"ethertypes-behind-two-tags\""),
+    ("/parse-nodes/vlan-inner/next-proto/mask", "\"0xfeff\""),
+    ("/parse-nodes/pppoe/gro/length/add", "8"),
+    ("/parse-nodes/pppoe/cond-exprs/ents/0/value", "\"0x1109\""),
+    ("/parse-nodes/ipv4/next-proto/field-off", "8"),
+    ("/parse-nodes/ipv4/hdr-length/multiplier", "5"),
+    ("/parse-nodes/ipv4/cond-exprs/ents/0/value", "\"0x46\""),
+    ("/parse-nodes/ipv4/cond-exprs/ents/0/mask", "\"0x4f\""),
+    ("/parse-nodes/ipv4/cond-exprs/ents/1/mask", "\"0x1fff\""),
+    ("/parse-nodes/ipv4/gro/bypass/cond-exprs/no-fragment", "\"ip_options\""),
+    ("/parse-nodes/ipv4/gro/flush", "[]"),
+    ("/parse-nodes/ipv4/gro/length/add", "1"),
+    ("/parse-nodes/ipv6/gro/length/add", "0"),
+    ("/parse-nodes/ipv6/gro/length/unequal", "\"udp_length\""),
+    ("/parse-nodes/ipv6/next-proto/field-off", "7"),
+    ("/parse-nodes/ipv6-extension/hdr-length/add", "16"),
+    ("/parse-nodes/ipv6-extension/hdr-length/mask", "\"0x3f\""),
+    ("/parse-nodes/tcp/hdr-length/right-shift", "5"),
+    ("/parse-nodes/tcp/hdr-length/mask", "\"0x70\""),
+    ("/parse-nodes/tcp/gro/bypass/short-header", "\"truncated\""),
+    ("/parse-nodes/tcp/gro/layer", "\"extension\""),
+    ("/parse-nodes/udp/next-proto/field-off", "0"),
+    ("/parse-nodes/udp-datagram/gro/requires/switch", "\"gre\""),
+    ("/parse-nodes/udp-datagram/gro/requires/bypass", "\"protocol\""),
+    ("/parse-nodes/udp-datagram/cond-exprs/ents/0/value", "1"),
+    ("/parse-nodes/udp-datagram/gro/length/add", "8"),
+    ("/parse-nodes/vxlan/next-node", "\"ipv4\""),
+    ("/parse-nodes/geneve/hdr-length/multiplier", "8"),
+    ("/parse-nodes/geneve/cond-exprs/ents/1/mask", "\"0x40\""),
+    ("/parse-nodes/gre/cond-exprs/ents/0/mask", "\"0x4fff\""),
+    ("/flag-fields-tables/gre-fields/ents/key/flag", "\"0x1000\""),
+    ("/proto-tables/ethertypes/ents/ipv6/key", "\"0x86de\""),
+    ("/proto-tables/ethertypes/ents/802.1ad/key", "\"0x9100\""),
+    ("/proto-tables/ethertypes/ents/pppoe-session/gro/since", "\"linux-6.12\""),
+    ("/proto-tables/ipv4-protocols/ents/tcp/node", "\"udp\""),
+    ("/proto-tables/ipv6-next-headers/ents/fragment/gro", "{}"),
+    ("/proto-tables/ipv6-next-headers/ents/gre/gro/if", "\"vxlan\""),
+    ("/proto-tables/udp-ports/ents/geneve/key", "6080"),
 ];
+
+/// Sets the value at a place.
+fn set(document: &mut Value, place: &str, value: Value) {
+    let mut at = document;
+    for part in place.trim_start_matches('/').split('/') {
+        let named = |list: &[Value]| {
+            list.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(part))
+        };
+        at = match at {
+            Value::Array(list) => {
+                let index = named(list).unwrap_or_else(|| part.parse().unwrap());
+                &mut list[index]
+            }
+            Value::Object(map) => map.entry(part).or_insert(Value::Null),
+            other => panic!("{place}: {other}"),
+        };
+    }
+    assert_ne!(*at, value, "{place}");
+    *at = value;
+}
 
 #[test]
 fn a_wrong_document_is_noticed() {
@@ -146,15 +219,7 @@ fn a_wrong_document_is_noticed() {
     let mut unnoticed = Vec::new();
     for (place, value) in WRONG {
         let mut text: Value = serde_json::from_str(BUILT_IN).unwrap();
-        let (parent, key) = place.rsplit_once('/').unwrap();
-        let value: Value = serde_json::from_str(value).unwrap();
-        match text.pointer_mut(parent).unwrap() {
-            Value::Object(map) => {
-                assert_ne!(map.insert(key.to_owned(), value.clone()), Some(value), "{place}")
-            }
-            Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
-            other => panic!("{place}: {other}"),
-        }
+        set(&mut text, place, serde_json::from_str(value).unwrap());
         let (graph, _) = Graph::read("wrong.json", &text.to_string()).unwrap();
         if !differs(&graph) {
             unnoticed.push(place);
@@ -168,9 +233,18 @@ fn reasons_and_profile_are_the_engines() {
     for reason in REASONS {
         assert!(Bypass::ALL.iter().any(|bypass| bypass.name() == reason), "{reason}");
     }
-    for parser in &document().parsers {
+    let graph = document();
+    for parser in &graph.parsers {
         assert_eq!(parser.gro.profile.as_deref(), Some(Linux618::NAME));
         assert_eq!(parser.gro.max_header_length as usize, gro_core::HEADER_MAX);
+    }
+    assert_eq!(PROFILES, Release::ALL.map(Release::name));
+    let rules: Vec<String> = Rule::ALL.iter().map(|rule| format!("{rule:?}")).collect();
+    let without =
+        graph.tables.iter().flat_map(|table| &table.entries).filter_map(|entry| entry.gro.without.as_ref());
+    let mutants = graph.nodes.iter().flat_map(|node| &node.gro.mutants).map(|(_, rule)| rule);
+    for rule in mutants.chain(without) {
+        assert!(rules.contains(rule), "{rule}");
     }
 }
 
@@ -226,29 +300,28 @@ struct Seen(BTreeMap<String, usize>);
 
 impl Seen {
     /// What the document and the engine say differently of a frame.
-    fn compare(&mut self, graph: &Graph, mode: (&str, VlanMode, UdpMode), frame: &[u8]) -> Option<String> {
-        let (parser, vlan, udp) = mode;
-        let switches: &[&str] = if udp == UdpMode::Off { &[] } else { &["udp-forwarding"] };
-        let walked = walk(graph, graph.parser(parser)?, frame, switches);
-        let parsed = engine(frame, &Config { vlan, udp, ..Config::DEFAULT });
+    fn compare(&mut self, graph: &Graph, mode: Mode, frame: &[u8]) -> Option<String> {
+        let walked = mode.walk(graph, frame);
+        let parsed = engine(frame, &mode);
         let reason = parsed.as_ref().map_or_else(|bypass| bypass.name(), |_| "done");
         *self.0.entry(reason.to_owned()).or_default() += 1;
         match parsed {
             Err(Bypass::IpChecksum) => {
-                let Some(ip) = layers(graph, &walked, Layer::Network).next() else {
-                    return Some(format!("the engine looked at an IPv4 checksum, {walked:?}"));
-                };
+                // The document does not compute it: what follows is compared with a right one.
                 let mut repaired = frame.to_vec();
-                if !repair(&mut repaired[ip.offset..]) {
-                    return Some("the engine refused a checksum that is right".to_owned());
+                match ipv4_headers(graph, &walked).into_iter().any(|at| repair(&mut repaired[at..])) {
+                    true => self.compare(graph, mode, &repaired),
+                    false => Some(format!("the engine refused an IPv4 checksum, {walked:?}")),
                 }
-                self.compare(graph, mode, &repaired)
             }
             Err(bypass) => {
                 let same = walked.stop.reason.as_deref() == Some(bypass.name());
                 (!same).then(|| format!("engine {}, document {walked:?}", bypass.name()))
             }
             Ok(packet) => {
+                if packet.outer_l3() != 0 {
+                    *self.0.entry("in a tunnel".to_owned()).or_default() += 1;
+                }
                 let said = Headers::of(graph, &walked, frame)?;
                 let seen = Headers::from(&packet);
                 (said != Ok(seen.clone())).then(|| format!("engine {seen:?}, document {said:?}"))
@@ -257,22 +330,27 @@ impl Seen {
     }
 }
 
-fn engine(frame: &[u8], config: &Config) -> Result<Packet, Bypass> {
+fn engine(frame: &[u8], mode: &Mode) -> Result<Packet, Bypass> {
     let mut storage = [0xee; STORAGE];
     let present = frame.len().min(STORAGE);
     storage[..present].copy_from_slice(&frame[..present]);
     let mut packet = Packet::EMPTY;
-    parse::<Linux618>(&Window::new(&storage, frame.len() as u32), config, &mut packet).map(|()| packet)
+    let (window, config) = (Window::new(&storage, frame.len() as u32), mode.config());
+    match mode.release {
+        Release::Linux612 => parse::<Linux612>(&window, &config, &mut packet),
+        Release::Linux618 => parse::<Linux618>(&window, &config, &mut packet),
+        Release::Linux7 => parse::<Linux7>(&window, &config, &mut packet),
+    }
+    .map(|()| packet)
 }
 
 /// What a parser found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Headers {
-    tags: usize,
+    outer_l3: usize,
     ipv6: bool,
     udp: bool,
     l3: usize,
-    extensions: usize,
     l4: usize,
     payload: usize,
     payload_len: usize,
@@ -282,17 +360,16 @@ struct Headers {
 impl Headers {
     /// What the document says, or that it refuses the frame.
     fn of(graph: &Graph, walked: &Walk, frame: &[u8]) -> Option<Result<Self, String>> {
-        let mut network = layers(graph, walked, Layer::Network);
-        let mut transport = layers(graph, walked, Layer::Transport);
-        let (Why::Done, Some(l3), Some(l4)) = (&walked.stop.why, network.next(), transport.next()) else {
+        let networks: Vec<&Step> = layers(graph, walked, Layer::Network).collect();
+        let transport = layers(graph, walked, Layer::Transport).last();
+        let (Why::Done, Some(l3), Some(l4)) = (&walked.stop.why, networks.last(), transport) else {
             return Some(Err(format!("{walked:?}")));
         };
         Some(Ok(Self {
-            tags: layers(graph, walked, Layer::Tag).count(),
+            outer_l3: if networks.len() > 1 { networks[0].offset } else { 0 },
             ipv6: graph.nodes[l3.node].name == "ipv6",
-            udp: graph.nodes[l4.node].name == "udp",
+            udp: graph.nodes[l4.node].name == "udp-datagram",
             l3: l3.offset,
-            extensions: layers(graph, walked, Layer::Extension).map(|step| step.length).sum(),
             l4: l4.offset,
             payload: walked.end,
             payload_len: frame.len() - walked.end,
@@ -303,19 +380,25 @@ impl Headers {
 
 impl From<&Packet> for Headers {
     fn from(packet: &Packet) -> Self {
-        let (l3, l4) = (packet.l3 as usize, packet.l4 as usize);
         Self {
-            tags: (l3 - 14) / 4,
+            outer_l3: packet.outer_l3() as usize,
             ipv6: packet.is_ipv6(),
             udp: packet.udp != 0,
-            l3,
-            extensions: if packet.is_ipv6() { l4 - l3 - 40 } else { 0 },
-            l4,
+            l3: packet.l3 as usize,
+            l4: packet.l4 as usize,
             payload: packet.payload as usize,
             payload_len: packet.payload_len as usize,
             mismatch: packet.mismatch,
         }
     }
+}
+
+/// Where IPv4 headers are: those that were accepted, and one behind which the document knows nothing.
+fn ipv4_headers(graph: &Graph, walked: &Walk) -> Vec<usize> {
+    let is_ipv4 = |node: usize| graph.nodes[node].name == "ipv4";
+    let accepted = walked.steps.iter().filter(|step| is_ipv4(step.node)).map(|step| step.offset);
+    let last = matches!(walked.stop.why, Why::Unknown(_)) && is_ipv4(walked.stop.node);
+    accepted.chain(last.then_some(walked.end)).collect()
 }
 
 fn layers<'a>(graph: &'a Graph, walked: &'a Walk, layer: Layer) -> impl Iterator<Item = &'a Step> {

@@ -4,7 +4,7 @@ use super::Figure;
 use crate::images;
 use anyhow::{Context as _, Result, bail};
 use gro_bench::determinism::{self, BATCHES, Busy};
-use gro_bench::fuzz::{Counts, Scope, fuzz};
+use gro_bench::fuzz::{Counts, Drawn, Scope, fuzz};
 use gro_bench::report::Side;
 use gro_bench::round_trip::{RoundTrip, round_trip_file};
 use gro_bench::trace::shipped;
@@ -88,12 +88,13 @@ fn run(seed: u64, batches: usize, names: &[&str], scope: Scope) -> Result<Counts
     let mut ours: Vec<Box<dyn Backend>> =
         backend::all().into_iter().filter(|backend| names.contains(&backend.name())).collect();
     let mut said = 0;
-    let counts = fuzz(seed, batches, scope, kernel()?.as_mut(), &mut ours, |counts| {
-        if counts.batches >= said + 10_000 {
-            said = counts.batches;
-            eprintln!("{} batches, {} frames", counts.batches, counts.frames);
-        }
-    })?;
+    let counts =
+        fuzz(seed, batches, Drawn { scope, ..Drawn::default() }, kernel()?.as_mut(), &mut ours, |counts| {
+            if counts.batches >= said + 10_000 {
+                said = counts.batches;
+                eprintln!("{} batches, {} frames", counts.batches, counts.frames);
+            }
+        })?;
     Ok(counts)
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use gro_bench::fuzz::{Random, batch, extension_bytes};
+use gro_bench::fuzz::{Frames, Random, batch, extension_bytes};
 use gro_bench::trace::{Entry, HashRule, PollRule};
 
 #[cfg(target_os = "linux")]
@@ -121,7 +121,8 @@ fn random(seed: u64) -> Mixed {
     let mut random = Random(seed);
     let mut frames = Vec::new();
     for number in 1..=BATCHES {
-        let batch = batch(&mut random).into_iter().filter(|frame| extension_bytes(&frame.bytes) <= 8);
+        let batch =
+            batch(&mut random, Frames::Plain).into_iter().filter(|frame| extension_bytes(&frame.bytes) <= 8);
         for (frame, at) in batch.zip(0..) {
             let mut bytes = frame.bytes.to_vec();
             if let Some(vlan) = frame.vlan {

@@ -41,7 +41,7 @@ pub(crate) fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gro_bench::fuzz::{Random, batch};
+    use gro_bench::fuzz::{Frames, Random, batch};
     use gro_bench::trace::{FILE_NAME, Manifest, REGRESSIONS, Trace, shipped};
 
     #[test]
@@ -49,7 +49,7 @@ mod tests {
         let traces = std::env::temp_dir().join(format!("gro-keep-{}", std::process::id()));
         let folder = traces.join(REGRESSIONS);
         let mut random = Random(7);
-        let mut batches: Vec<Vec<Frame>> = (0..40).map(|_| batch(&mut random)).collect();
+        let mut batches: Vec<Vec<Frame>> = (0..40).map(|_| batch(&mut random, Frames::Plain)).collect();
         for frame in batches.iter_mut().flatten() {
             frame.time_ns = 0;
         }

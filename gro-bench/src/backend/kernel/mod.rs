@@ -20,7 +20,7 @@ use crate::sandbox::{self, Capture, INGRESS, Sandbox};
 use crate::schedule::schedule;
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record, kernel};
-use gro_core::profile::{FINE_HZ, POLL_BUDGET};
+use gro_core::profile::{FINE_HZ, POLL_BUDGET, tunnel};
 use gro_core::{Config, GroResult, Release, VlanMode};
 use gro_ebpf::abi::Target;
 use gro_ebpf::{Injector, Observed, Observer};
@@ -69,6 +69,9 @@ impl Running {
     }
 }
 
+/// What every kernel looks into, without a device.
+const ALWAYS: u32 = tunnel::IP_IN_IP | tunnel::GRE;
+
 /// Refuses, before anything is built, what this kernel does not do and what the way into it cannot carry.
 fn applicable(trace: &Trace, engine: &EngineConfig, running: &Running) -> Result<(), BackendError> {
     let refuse = |text: String| Err(BackendError::NotApplicable(text));
@@ -81,7 +84,7 @@ fn applicable(trace: &Trace, engine: &EngineConfig, running: &Running) -> Result
         _ => {}
     }
     // How long a jiffy is makes no difference here (`timed`); what does is which of the two rules of `napi_poll` it has.
-    let Config { vlan, hz, .. } = engine.config;
+    let Config { vlan, hz, tunnels, .. } = engine.config;
     match running.hz {
         Some(running) if (running >= FINE_HZ) == (hz >= FINE_HZ) => {}
         Some(running) => {
@@ -94,6 +97,12 @@ fn applicable(trace: &Trace, engine: &EngineConfig, running: &Running) -> Result
     }
     if vlan == VlanMode::InBand && !running.in_band {
         return refuse("rx_vlan_strip off: this kernel is built without VLAN_8021Q".into());
+    }
+    if tunnels & ALWAYS != ALWAYS {
+        return refuse("tunnels without IP in IP or GRE: a kernel always merges them".into());
+    }
+    if tunnels & tunnel::GENEVE != 0 {
+        return refuse("Geneve: the sandbox makes no such device".into());
     }
     super::injectable(trace)?;
     match trace.polls.iter().map(|poll| poll.frames.len()).max() {
@@ -258,6 +267,8 @@ mod tests {
             (default, Running { hz: Some(1000), ..RUNNING }, "250 jiffies a second: this kernel has 1000"),
             (default, Running { hz: None, ..RUNNING }, "does not tell"),
             (with(in_band), Running { in_band: false, ..RUNNING }, "VLAN_8021Q"),
+            (with(Config { tunnels: tunnel::GRE, ..Config::DEFAULT }), RUNNING, "always merges them"),
+            (with(Config { tunnels: ALWAYS | tunnel::GENEVE, ..Config::DEFAULT }), RUNNING, "Geneve"),
         ] {
             match applicable(&frame, &engine, &running) {
                 Err(BackendError::NotApplicable(text)) => assert!(text.contains(word), "{text}"),
