@@ -191,6 +191,12 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
             "there is no condition \"c\"",
         ),
         ("/parse-nodes/0/gro", json!({"layer": "top"}), "\"top\" is none of link"),
+        (
+            "/parse-nodes/0/gro",
+            json!({"mutants": {"cheksum": "Ipv4Checksum"}}),
+            "node a: there is no test \"cheksum\"",
+        ),
+        ("/parse-nodes/0/gro", json!({"mutants": {"checksum": "not a name"}}), "\"not a name\" is none of"),
         ("/parse-nodes/2/flag-fields-parse-node/table", json!("f"), "there is no flag-fields table \"f\""),
         ("/flag-fields-tables/0/ents/1/flag", json!("0x80"), "flag 0x80 is there twice"),
         ("/flag-fields-tables/0/ents/0/field-len", json!(65_535), "node c: hdr-length reaches 65539 bytes"),
@@ -216,6 +222,22 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
     let many: Vec<Value> = (0..5_000).map(|number| json!({"name": format!("n{number}")})).collect();
     let message = read(&json!({"parsers": [], "proto-tables": many})).unwrap_err();
     assert!(message.contains("parsers") || message.contains("most is 4096"), "{message}");
+}
+
+#[test]
+fn mutants_name_conditions_flush_bits_and_tests() {
+    let mut document = small();
+    document["parse-nodes"][0]["cond-exprs"] =
+        json!({"ents": [{"name": "c", "type": "equal", "field-off": 0, "field-len": 1, "value": 1}]});
+    document["parse-nodes"][0]["gro"] = json!({
+        "flush": [{"name": "f", "field-off": 0, "field-len": 1, "mask": "0x80"}],
+        "mutants": {"c": "A", "f": "B", "checksum": "C", "length": "D", "requires": "E", "short-header": "F", "identity": "G"}
+    });
+    let graph = read(&document).unwrap().0;
+    assert_eq!(graph.nodes[0].gro.mutants.len(), 7);
+    for (name, rule) in [("c", Some("A")), ("f", Some("B")), ("identity", Some("G")), ("a", None)] {
+        assert_eq!(graph.nodes[0].gro.mutant(name), rule);
+    }
 }
 
 /// Cuts, joins and changes a document's text and its values, then walks what is still a graph.

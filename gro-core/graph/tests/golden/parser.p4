@@ -11,6 +11,7 @@ error {
     ip_options,
     not_ip,
     protocol,
+    tunnel,
     udp_length,
     udp_no_checksum,
     udp_off,
@@ -18,12 +19,6 @@ error {
 }
 
 header ethernet_h {
-    bit<48> destination;
-    bit<48> source;
-    bit<16> ethertype;
-}
-
-header ethernet_in_band_h {
     bit<48> destination;
     bit<48> source;
     bit<16> ethertype;
@@ -37,6 +32,13 @@ header vlan_outer_h {
 header vlan_inner_h {
     bit<16> tci;
     bit<16> ethertype;
+}
+
+header pppoe_h {
+    bit<16> version_type_code;
+    bit<16> session;
+    bit<16> length;
+    bit<16> protocol;
 }
 
 header ipv4_h {
@@ -101,25 +103,76 @@ header tcp_rest_h {
 }
 
 header udp_h {
+    bit<16> bits_0;
+    bit<16> bits_16;
+    bit<32> bits_32;
+}
+
+header udp_datagram_h {
     bit<16> source_port;
     bit<16> destination_port;
     bit<16> length;
     bit<16> checksum;
 }
 
+header udp_tunnel_h {
+    bit<16> source_port;
+    bit<16> destination_port;
+    bit<16> length;
+    bit<16> checksum;
+}
+
+header vxlan_h {
+    bit<8> flags;
+    bit<24> reserved_1;
+    bit<24> vni;
+    bit<8> reserved_2;
+}
+
+header geneve_h {
+    bit<2> version;
+    bit<6> options_length;
+    bit<1> flags;
+    bit<7> flags_9;
+    bit<16> protocol;
+    bit<24> vni;
+    bit<8> reserved;
+}
+
+header geneve_rest_h {
+    varbit<2016> data;
+}
+
+header gre_h {
+    bit<1> flags;
+    bit<15> flags_1;
+    bit<16> protocol;
+}
+
+header gre_rest_h {
+    varbit<64> data;
+}
+
 struct headers_t {
-    ethernet_h ethernet;
-    ethernet_in_band_h ethernet_in_band;
-    vlan_outer_h vlan_outer;
-    vlan_inner_h vlan_inner;
-    ipv4_h ipv4;
-    ipv4_rest_h ipv4_rest;
-    ipv6_h ipv6;
+    ethernet_h[32] ethernet;
+    vlan_outer_h[32] vlan_outer;
+    vlan_inner_h[32] vlan_inner;
+    pppoe_h[32] pppoe;
+    ipv4_h[32] ipv4;
+    ipv4_rest_h[32] ipv4_rest;
+    ipv6_h[32] ipv6;
     ipv6_extension_h[32] ipv6_extension;
     ipv6_extension_rest_h[32] ipv6_extension_rest;
     tcp_h tcp;
     tcp_rest_h tcp_rest;
-    udp_h udp;
+    udp_h[32] udp;
+    udp_datagram_h udp_datagram;
+    udp_tunnel_h[32] udp_tunnel;
+    vxlan_h[32] vxlan;
+    geneve_h[32] geneve;
+    geneve_rest_h[32] geneve_rest;
+    gre_h[32] gre;
+    gre_rest_h[32] gre_rest;
 }
 
 parser gro_parser(
@@ -132,35 +185,77 @@ parser gro_parser(
     }
 
     state parse_ethernet {
-        packet.extract(hdr.ethernet);
-        transition select(hdr.ethernet.ethertype) {
+        packet.extract(hdr.ethernet.next);
+        transition select(hdr.ethernet.last.ethertype) {
             16w0x800: parse_ipv4;
             16w0x86dd: parse_ipv6;
+            16w0x8100: parse_vlan_outer;
+            16w0x88a8: parse_vlan_outer;
+            16w0x8864: parse_pppoe;
+            default: refuse_not_ip;
+        }
+    }
+
+    state parse_vlan_outer {
+        packet.extract(hdr.vlan_outer.next);
+        transition select(hdr.vlan_outer.last.ethertype) {
+            16w0x800: parse_ipv4;
+            16w0x86dd: parse_ipv6;
+            16w0x8100: parse_vlan_inner;
+            16w0x88a8: parse_vlan_inner;
+            16w0x8864: parse_pppoe;
+            default: refuse_not_ip;
+        }
+    }
+
+    state parse_vlan_inner {
+        packet.extract(hdr.vlan_inner.next);
+        transition select(hdr.vlan_inner.last.ethertype) {
+            16w0x800: parse_ipv4;
+            16w0x86dd: parse_ipv6;
+            16w0x8864: parse_pppoe;
+            default: refuse_not_ip;
+        }
+    }
+
+    state parse_pppoe {
+        packet.extract(hdr.pppoe.next);
+        verify((hdr.pppoe.last.version_type_code) == 0x1100, error.tunnel);
+        transition select(hdr.pppoe.last.protocol) {
+            16w0x21: parse_ipv4;
+            16w0x57: parse_ipv6;
             default: refuse_not_ip;
         }
     }
 
     state parse_ipv4 {
-        packet.extract(hdr.ipv4);
-        verify((hdr.ipv4.version ++ hdr.ipv4.ihl) == 0x45, error.ip_options);
-        verify((hdr.ipv4.fragment) == 0x0, error.fragment);
-        verify((bit<32>)(hdr.ipv4.ihl) * 4 >= 20, error.header_length);
-        packet.extract(hdr.ipv4_rest, ((bit<32>)(hdr.ipv4.ihl) * 4 - 20) * 8);
-        transition select(hdr.ipv4.protocol) {
+        packet.extract(hdr.ipv4.next);
+        verify((hdr.ipv4.last.version ++ hdr.ipv4.last.ihl) == 0x45, error.ip_options);
+        verify((hdr.ipv4.last.fragment) == 0x0, error.fragment);
+        verify((bit<32>)(hdr.ipv4.last.ihl) * 4 >= 20, error.header_length);
+        packet.extract(hdr.ipv4_rest.next, ((bit<32>)(hdr.ipv4.last.ihl) * 4 - 20) * 8);
+        transition select(hdr.ipv4.last.protocol) {
             8w0x6: parse_tcp;
             8w0x11: parse_udp;
+            8w0x4: parse_ipv4_in_ip;
+            8w0x29: parse_ipv6_in_ip;
+            8w0x2f: parse_gre;
             default: refuse_protocol;
         }
     }
 
     state parse_ipv6 {
-        packet.extract(hdr.ipv6);
-        transition select(hdr.ipv6.next_header) {
-            8w0x0: parse_ipv6_extension;
+        packet.extract(hdr.ipv6.next);
+        transition select(hdr.ipv6.last.next_header) {
             8w0x6: parse_tcp;
             8w0x11: parse_udp;
+            8w0x0: parse_ipv6_extension;
             8w0x2b: parse_ipv6_extension;
             8w0x3c: parse_ipv6_extension;
+            8w0x2c: parse_ipv6_extension;
+            8w0x4: parse_ipv4_in_ip;
+            8w0x29: parse_ipv6_in_ip;
+            8w0x2f: parse_gre;
             default: refuse_protocol;
         }
     }
@@ -169,11 +264,15 @@ parser gro_parser(
         packet.extract(hdr.ipv6_extension.next);
         packet.extract(hdr.ipv6_extension_rest.next, ((bit<32>)(hdr.ipv6_extension.last.length) * 8 + 8 - 8) * 8);
         transition select(hdr.ipv6_extension.last.next_header) {
-            8w0x0: parse_ipv6_extension;
             8w0x6: parse_tcp;
             8w0x11: parse_udp;
+            8w0x0: parse_ipv6_extension;
             8w0x2b: parse_ipv6_extension;
             8w0x3c: parse_ipv6_extension;
+            8w0x2c: parse_ipv6_extension;
+            8w0x4: parse_ipv4_in_ip;
+            8w0x29: parse_ipv6_in_ip;
+            8w0x2f: parse_gre;
             default: refuse_protocol;
         }
     }
@@ -186,115 +285,69 @@ parser gro_parser(
     }
 
     state parse_udp {
+        hdr.udp.next = packet.lookahead<udp_h>();
+        transition select(hdr.udp.last.bits_16) {
+            16w0x12b5: parse_udp_tunnel;
+            16w0x17c1: parse_udp_tunnel;
+            default: parse_udp_datagram;
+        }
+    }
+
+    state parse_udp_datagram {
         verify(udp_forwarding, error.udp_off);
-        packet.extract(hdr.udp);
-        verify((hdr.udp.checksum) != 0x0, error.udp_no_checksum);
-        verify((hdr.udp.length) > 0x8, error.udp_length);
+        packet.extract(hdr.udp_datagram);
+        verify((hdr.udp_datagram.checksum) != 0x0, error.udp_no_checksum);
+        verify((hdr.udp_datagram.length) > 0x8, error.udp_length);
         transition accept;
     }
 
-    state refuse_not_ip {
-        verify(false, error.not_ip);
-        transition reject;
+    state parse_udp_tunnel {
+        packet.extract(hdr.udp_tunnel.next);
+        transition select(hdr.udp_tunnel.last.destination_port) {
+            16w0x12b5: parse_vxlan;
+            16w0x17c1: parse_geneve;
+            default: refuse_tunnel;
+        }
     }
 
-    state refuse_protocol {
-        verify(false, error.protocol);
-        transition reject;
-    }
-}
-
-parser gro_in_band_parser(
-    packet_in packet,
-    out headers_t hdr,
-    in bool udp_forwarding
-) {
-    state start {
-        transition parse_ethernet_in_band;
+    state parse_vxlan {
+        packet.extract(hdr.vxlan.next);
+        transition parse_ethernet;
     }
 
-    state parse_ethernet_in_band {
-        packet.extract(hdr.ethernet_in_band);
-        transition select(hdr.ethernet_in_band.ethertype) {
+    state parse_geneve {
+        packet.extract(hdr.geneve.next);
+        verify(((bit<8>)((bit<64>)((hdr.geneve.last.version) & 2w0x3) << 6)) == 0x0, error.tunnel);
+        verify(((bit<8>)((bit<64>)((hdr.geneve.last.flags) & 1w0x1) << 7)) == 0x0, error.tunnel);
+        packet.extract(hdr.geneve_rest.next, ((bit<32>)(hdr.geneve.last.options_length) * 4 + 8 - 8) * 8);
+        transition select(hdr.geneve.last.protocol) {
+            16w0x6558: parse_ethernet;
             16w0x800: parse_ipv4;
             16w0x86dd: parse_ipv6;
+            default: refuse_not_ip;
+        }
+    }
+
+    state parse_gre {
+        packet.extract(hdr.gre.next);
+        verify(((bit<15>)((bit<64>)((hdr.gre.last.flags_1) & 15w0x5fff) >> 0)) == 0x0, error.tunnel);
+        packet.extract(hdr.gre_rest.next, (((hdr.gre.last.flags ++ hdr.gre.last.flags_1) & 16w0x8000) == 16w0x8000 ? 32w32 : 32w0) + (((hdr.gre.last.flags ++ hdr.gre.last.flags_1) & 16w0x2000) == 16w0x2000 ? 32w32 : 32w0));
+        transition select(hdr.gre.last.protocol) {
+            16w0x800: parse_ipv4;
+            16w0x86dd: parse_ipv6;
+            16w0x6558: parse_ethernet;
             16w0x8100: parse_vlan_outer;
             16w0x88a8: parse_vlan_outer;
             default: refuse_not_ip;
         }
     }
 
-    state parse_vlan_outer {
-        packet.extract(hdr.vlan_outer);
-        transition select(hdr.vlan_outer.ethertype) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            16w0x8100: parse_vlan_inner;
-            16w0x88a8: parse_vlan_inner;
-            default: refuse_not_ip;
-        }
+    state parse_ipv4_in_ip {
+        transition parse_ipv4;
     }
 
-    state parse_vlan_inner {
-        packet.extract(hdr.vlan_inner);
-        transition select(hdr.vlan_inner.ethertype) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            default: refuse_not_ip;
-        }
-    }
-
-    state parse_ipv4 {
-        packet.extract(hdr.ipv4);
-        verify((hdr.ipv4.version ++ hdr.ipv4.ihl) == 0x45, error.ip_options);
-        verify((hdr.ipv4.fragment) == 0x0, error.fragment);
-        verify((bit<32>)(hdr.ipv4.ihl) * 4 >= 20, error.header_length);
-        packet.extract(hdr.ipv4_rest, ((bit<32>)(hdr.ipv4.ihl) * 4 - 20) * 8);
-        transition select(hdr.ipv4.protocol) {
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            default: refuse_protocol;
-        }
-    }
-
-    state parse_ipv6 {
-        packet.extract(hdr.ipv6);
-        transition select(hdr.ipv6.next_header) {
-            8w0x0: parse_ipv6_extension;
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            8w0x2b: parse_ipv6_extension;
-            8w0x3c: parse_ipv6_extension;
-            default: refuse_protocol;
-        }
-    }
-
-    state parse_ipv6_extension {
-        packet.extract(hdr.ipv6_extension.next);
-        packet.extract(hdr.ipv6_extension_rest.next, ((bit<32>)(hdr.ipv6_extension.last.length) * 8 + 8 - 8) * 8);
-        transition select(hdr.ipv6_extension.last.next_header) {
-            8w0x0: parse_ipv6_extension;
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            8w0x2b: parse_ipv6_extension;
-            8w0x3c: parse_ipv6_extension;
-            default: refuse_protocol;
-        }
-    }
-
-    state parse_tcp {
-        packet.extract(hdr.tcp);
-        verify((bit<32>)(hdr.tcp.data_offset) * 4 >= 20, error.data_offset);
-        packet.extract(hdr.tcp_rest, ((bit<32>)(hdr.tcp.data_offset) * 4 - 20) * 8);
-        transition accept;
-    }
-
-    state parse_udp {
-        verify(udp_forwarding, error.udp_off);
-        packet.extract(hdr.udp);
-        verify((hdr.udp.checksum) != 0x0, error.udp_no_checksum);
-        verify((hdr.udp.length) > 0x8, error.udp_length);
-        transition accept;
+    state parse_ipv6_in_ip {
+        transition parse_ipv6;
     }
 
     state refuse_not_ip {
@@ -304,6 +357,11 @@ parser gro_in_band_parser(
 
     state refuse_protocol {
         verify(false, error.protocol);
+        transition reject;
+    }
+
+    state refuse_tunnel {
+        verify(false, error.tunnel);
         transition reject;
     }
 }
