@@ -36,7 +36,15 @@ pub fn svg(graph: &Graph) -> String {
             None => vec![graph.parsers[place].name.clone(), "parser".to_owned()],
         }
     };
-    let width = |place: usize| words(place).iter().map(String::len).max().unwrap_or(0) as i64 * LETTER + 28;
+    // A box has room for its words, and below it for the keys of what leaves it.
+    let room = |link: &Link| link.keys.iter().map(String::len).max().unwrap_or(0) as i64 * KEY_LETTER + 12;
+    let rooms: Vec<i64> = links.iter().map(room).collect();
+    let width = |place: usize| {
+        let own = words(place).iter().map(String::len).max().unwrap_or(0) as i64 * LETTER + 28;
+        let leaving = links.iter().zip(&layout.ways).zip(&rooms);
+        let leaving = leaving.filter(|((link, way), _)| link.from == place && way.len() > 1);
+        own.max(leaving.map(|(_, room)| room).sum())
+    };
     let height = |place: usize| {
         if place < places { BOX } else { (words(place).len() as i64 * LINE + PAD).max(BOX) }
     };
@@ -53,8 +61,8 @@ pub fn svg(graph: &Graph) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{full}\" height=\"{tall}\" viewBox=\"0 0 {full} {tall}\" \
          font-family=\"sans-serif\" font-size=\"13\">\n<title>Parse graph</title>\n\
-         <style>.box{{fill:#f4f7fb;stroke:#34507a}}.parser{{fill:#34507a}}.light{{fill:#fff}}.link{{fill:none;stroke:#667}}\
-         .back{{stroke-dasharray:4 3}}.again{{fill:#fff;stroke:#667;stroke-dasharray:4 3}}.small{{font-size:11px;fill:#445}}.key{{font-size:11px;fill:#223;paint-order:stroke;\
+         <style>.box{{fill:#f4f7fb;stroke:#34507a}}.parser{{fill:#34507a}}.link{{fill:none;stroke:#667}}\
+         .back{{stroke-dasharray:4 3}}.again{{fill:#fff;stroke:#667;stroke-dasharray:4 3}}.small{{font-size:11px;fill:#445}}.light{{fill:#fff}}.key{{font-size:11px;fill:#223;paint-order:stroke;\
          stroke:#fff;stroke-width:4px}}</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" \
          markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#667\"/></marker></defs>\n\
          <rect width=\"{full}\" height=\"{tall}\" fill=\"#fff\"/>\n"
@@ -77,14 +85,10 @@ pub fn svg(graph: &Graph) -> String {
         }
         // Links leave and arrive side by side, in the order of where they go.
         let last = points.len() - 1;
-        points[0] = (
-            points[0].0 + spread(&layout, &spots, index, 0, width(link.from)),
-            points[0].1 + height(link.from) / 2,
-        );
-        points[last] = (
-            points[last].0 + spread(&layout, &spots, index, 1, width(link.to)),
-            points[last].1 - height(link.to) / 2,
-        );
+        points[0].0 += spread(&layout, &spots, index, End::Start, width(link.from), &rooms);
+        points[0].1 += height(link.from) / 2;
+        points[last].0 += spread(&layout, &spots, index, End::Tip, width(link.to), &rooms);
+        points[last].1 -= height(link.to) / 2;
         let mut path = format!("M{} {}", points[0].0, points[0].1);
         for pair in points.windows(2) {
             if let [(x1, y1), (x2, y2)] = *pair {
@@ -93,8 +97,7 @@ pub fn svg(graph: &Graph) -> String {
             }
         }
         let _ = writeln!(text, "<path class=\"link\" marker-end=\"url(#tip)\" d=\"{path}\"/>");
-        let ((x1, y1), (x2, _)) = (points[0], points[1]);
-        label(&mut labels, (x1 + (x2 - x1) / 6, y1 + 20), "middle", &keys);
+        label(&mut labels, (points[0].0, points[0].1 + 20), "middle", &keys);
     }
     for (place, &(x, y)) in spots.iter().enumerate().take(places + boxes.len()) {
         let (words, width, height) = (words(place), width(place), height(place));
@@ -113,13 +116,12 @@ pub fn svg(graph: &Graph) -> String {
             label(&mut text, (x, y + LINE - 3 - lines.len() as i64 * LINE / 2), "middle", &lines);
             continue;
         }
-        for (words, class, y) in
-            words.iter().zip(["", "small"]).zip([y - 3, y + 13]).map(|((a, b), c)| (a, b, c))
-        {
+        for (line, (class, y)) in words.iter().zip([("", y - 3), ("small", y + 13)]) {
+            let class = format!("{class}{light}");
+            let class = class.trim_start();
             let _ = writeln!(
                 text,
-                "<text class=\"{}\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{words}</text>",
-                format!("{class}{light}").trim_start()
+                "<text class=\"{class}\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{line}</text>"
             );
         }
     }
@@ -179,11 +181,18 @@ fn spots(
     (spots, (total, top - (ROW - BOX)))
 }
 
-/// How far from the middle of a box a link leaves (`end` 0) or arrives (`end` 1).
-fn spread(layout: &Layout, spots: &[(i64, i64)], link: usize, end: usize, width: i64) -> i64 {
+/// Which end of a link.
+#[derive(Clone, Copy)]
+enum End {
+    Start,
+    Tip,
+}
+
+/// How far from the middle of a box a link leaves or arrives: those that leave have room for their keys.
+fn spread(layout: &Layout, spots: &[(i64, i64)], link: usize, end: End, width: i64, rooms: &[i64]) -> i64 {
     let ends = |way: &[usize]| match (end, way) {
-        (0, [from, next, ..]) => Some((*from, *next)),
-        (1, [.., next, to]) => Some((*to, *next)),
+        (End::Start, [from, next, ..]) => Some((*from, *next)),
+        (End::Tip, [.., next, to]) => Some((*to, *next)),
         _ => None,
     };
     let Some((place, _)) = ends(&layout.ways[link]) else { return 0 };
@@ -194,8 +203,14 @@ fn spread(layout: &Layout, spots: &[(i64, i64)], link: usize, end: usize, width:
         .map(|(index, (_, next))| (spots[next].0, index))
         .collect();
     sides.sort_unstable();
-    let position = sides.iter().position(|(_, index)| *index == link).unwrap_or(0) as i64 + 1;
-    width * position / (sides.len() as i64 + 1) - width / 2
+    let room = |index: usize| match end {
+        End::Start => rooms.get(index).copied().unwrap_or(1),
+        End::Tip => 1,
+    };
+    let all: i64 = sides.iter().map(|(_, index)| room(*index)).sum();
+    let before: i64 =
+        sides.iter().map(|(_, index)| *index).take_while(|&index| index != link).map(room).sum();
+    width * (2 * before + room(link)) / (2 * all.max(1)) - width / 2
 }
 
 fn label(text: &mut String, (x, y): (i64, i64), anchor: &str, lines: &[&str]) {
