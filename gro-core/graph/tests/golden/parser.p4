@@ -1,6 +1,8 @@
 // A P4-16 parser, exported from a parse graph of gro. Export only: nothing reads it back.
-// Not in it, because a P4 parser has no word for it: which fields must be equal, checksums, IP and UDP lengths against the bytes
-// of the frame, the longest header chain. Where a header is wrong in two ways, the error may be the other one.
+// A header of which a frame can have several is a stack. Settings, and profiles from which on an entry is there, are parameters.
+// Not in it, because a P4 parser has no word for it: which fields must be equal, checksums, IP, UDP and PPPoE lengths against the
+// bytes of the frame, the longest header chain and the most headers of a frame. Where a header is wrong in two ways, the error may
+// be the other one.
 #include <core.p4>
 
 error {
@@ -9,6 +11,7 @@ error {
     fragment,
     header_length,
     ip_options,
+    nested,
     not_ip,
     protocol,
     tunnel,
@@ -154,66 +157,74 @@ header gre_rest_h {
 }
 
 struct headers_t {
-    ethernet_h[32] ethernet;
-    vlan_outer_h[32] vlan_outer;
-    vlan_inner_h[32] vlan_inner;
-    pppoe_h[32] pppoe;
-    ipv4_h[32] ipv4;
-    ipv4_rest_h[32] ipv4_rest;
-    ipv6_h[32] ipv6;
+    ethernet_h[2] ethernet;
+    vlan_outer_h[2] vlan_outer;
+    vlan_inner_h[2] vlan_inner;
+    pppoe_h[2] pppoe;
+    ipv4_h[2] ipv4;
+    ipv4_rest_h[2] ipv4_rest;
+    ipv6_h[2] ipv6;
     ipv6_extension_h[32] ipv6_extension;
     ipv6_extension_rest_h[32] ipv6_extension_rest;
     tcp_h tcp;
     tcp_rest_h tcp_rest;
-    udp_h[32] udp;
     udp_datagram_h udp_datagram;
-    udp_tunnel_h[32] udp_tunnel;
-    vxlan_h[32] vxlan;
-    geneve_h[32] geneve;
-    geneve_rest_h[32] geneve_rest;
-    gre_h[32] gre;
-    gre_rest_h[32] gre_rest;
+    udp_tunnel_h[2] udp_tunnel;
+    vxlan_h vxlan;
+    geneve_h geneve;
+    geneve_rest_h geneve_rest;
+    gre_h gre;
+    gre_rest_h gre_rest;
 }
 
 parser gro_parser(
     packet_in packet,
     out headers_t hdr,
-    in bool udp_forwarding
+    in bool geneve,
+    in bool gre,
+    in bool ip_in_ip,
+    in bool since_linux_7_x,
+    in bool udp_forwarding,
+    in bool vlan_in_band,
+    in bool vxlan
 ) {
+    bit<32> encaps;
+
     state start {
+        encaps = 0;
         transition parse_ethernet;
     }
 
     state parse_ethernet {
         packet.extract(hdr.ethernet.next);
-        transition select(hdr.ethernet.last.ethertype) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            16w0x8100: parse_vlan_outer;
-            16w0x88a8: parse_vlan_outer;
-            16w0x8864: parse_pppoe;
+        transition select(hdr.ethernet.last.ethertype, (bit<1>)since_linux_7_x, (bit<1>)vlan_in_band) {
+            (16w0x800, _, _): parse_ipv4;
+            (16w0x86dd, _, _): parse_ipv6;
+            (16w0x8100, _, 1w1): parse_vlan_outer;
+            (16w0x88a8, _, 1w1): parse_vlan_outer;
+            (16w0x8864, 1w1, _): parse_pppoe;
             default: refuse_not_ip;
         }
     }
 
     state parse_vlan_outer {
         packet.extract(hdr.vlan_outer.next);
-        transition select(hdr.vlan_outer.last.ethertype) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            16w0x8100: parse_vlan_inner;
-            16w0x88a8: parse_vlan_inner;
-            16w0x8864: parse_pppoe;
+        transition select(hdr.vlan_outer.last.ethertype, (bit<1>)since_linux_7_x) {
+            (16w0x800, _): parse_ipv4;
+            (16w0x86dd, _): parse_ipv6;
+            (16w0x8100, _): parse_vlan_inner;
+            (16w0x88a8, _): parse_vlan_inner;
+            (16w0x8864, 1w1): parse_pppoe;
             default: refuse_not_ip;
         }
     }
 
     state parse_vlan_inner {
         packet.extract(hdr.vlan_inner.next);
-        transition select(hdr.vlan_inner.last.ethertype) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            16w0x8864: parse_pppoe;
+        transition select(hdr.vlan_inner.last.ethertype, (bit<1>)since_linux_7_x) {
+            (16w0x800, _): parse_ipv4;
+            (16w0x86dd, _): parse_ipv6;
+            (16w0x8864, 1w1): parse_pppoe;
             default: refuse_not_ip;
         }
     }
@@ -234,45 +245,43 @@ parser gro_parser(
         verify((hdr.ipv4.last.fragment) == 0x0, error.fragment);
         verify((bit<32>)(hdr.ipv4.last.ihl) * 4 >= 20, error.header_length);
         packet.extract(hdr.ipv4_rest.next, ((bit<32>)(hdr.ipv4.last.ihl) * 4 - 20) * 8);
-        transition select(hdr.ipv4.last.protocol) {
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            8w0x4: parse_ipv4_in_ip;
-            8w0x29: parse_ipv6_in_ip;
-            8w0x2f: parse_gre;
+        transition select(hdr.ipv4.last.protocol, (bit<1>)gre, (bit<1>)ip_in_ip) {
+            (8w0x6, _, _): parse_tcp;
+            (8w0x11, _, _): parse_udp;
+            (8w0x4, _, 1w1): parse_ipv4_in_ip;
+            (8w0x29, _, 1w1): parse_ipv6_in_ip;
+            (8w0x2f, 1w1, _): parse_gre;
             default: refuse_protocol;
         }
     }
 
     state parse_ipv6 {
         packet.extract(hdr.ipv6.next);
-        transition select(hdr.ipv6.last.next_header) {
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            8w0x0: parse_ipv6_extension;
-            8w0x2b: parse_ipv6_extension;
-            8w0x3c: parse_ipv6_extension;
-            8w0x2c: parse_ipv6_extension;
-            8w0x4: parse_ipv4_in_ip;
-            8w0x29: parse_ipv6_in_ip;
-            8w0x2f: parse_gre;
+        transition select(hdr.ipv6.last.next_header, (bit<1>)gre, (bit<1>)ip_in_ip) {
+            (8w0x6, _, _): parse_tcp;
+            (8w0x11, _, _): parse_udp;
+            (8w0x0, _, _): parse_ipv6_extension;
+            (8w0x2b, _, _): parse_ipv6_extension;
+            (8w0x3c, _, _): parse_ipv6_extension;
+            (8w0x4, _, 1w1): parse_ipv4_in_ip;
+            (8w0x29, _, 1w1): parse_ipv6_in_ip;
+            (8w0x2f, 1w1, _): parse_gre;
             default: refuse_protocol;
         }
     }
 
     state parse_ipv6_extension {
         packet.extract(hdr.ipv6_extension.next);
-        packet.extract(hdr.ipv6_extension_rest.next, ((bit<32>)(hdr.ipv6_extension.last.length) * 8 + 8 - 8) * 8);
-        transition select(hdr.ipv6_extension.last.next_header) {
-            8w0x6: parse_tcp;
-            8w0x11: parse_udp;
-            8w0x0: parse_ipv6_extension;
-            8w0x2b: parse_ipv6_extension;
-            8w0x3c: parse_ipv6_extension;
-            8w0x2c: parse_ipv6_extension;
-            8w0x4: parse_ipv4_in_ip;
-            8w0x29: parse_ipv6_in_ip;
-            8w0x2f: parse_gre;
+        packet.extract(hdr.ipv6_extension_rest.next, ((bit<32>)(hdr.ipv6_extension.last.length) * 8) * 8);
+        transition select(hdr.ipv6_extension.last.next_header, (bit<1>)gre, (bit<1>)ip_in_ip) {
+            (8w0x6, _, _): parse_tcp;
+            (8w0x11, _, _): parse_udp;
+            (8w0x0, _, _): parse_ipv6_extension;
+            (8w0x2b, _, _): parse_ipv6_extension;
+            (8w0x3c, _, _): parse_ipv6_extension;
+            (8w0x4, _, 1w1): parse_ipv4_in_ip;
+            (8w0x29, _, 1w1): parse_ipv6_in_ip;
+            (8w0x2f, 1w1, _): parse_gre;
             default: refuse_protocol;
         }
     }
@@ -285,10 +294,10 @@ parser gro_parser(
     }
 
     state parse_udp {
-        hdr.udp.next = packet.lookahead<udp_h>();
-        transition select(hdr.udp.last.bits_16) {
-            16w0x12b5: parse_udp_tunnel;
-            16w0x17c1: parse_udp_tunnel;
+        udp_h udp_seen = packet.lookahead<udp_h>();
+        transition select(udp_seen.bits_16, (bit<1>)geneve, (bit<1>)vxlan) {
+            (16w0x12b5, _, 1w1): parse_udp_tunnel;
+            (16w0x17c1, 1w1, _): parse_udp_tunnel;
             default: parse_udp_datagram;
         }
     }
@@ -303,24 +312,28 @@ parser gro_parser(
 
     state parse_udp_tunnel {
         packet.extract(hdr.udp_tunnel.next);
-        transition select(hdr.udp_tunnel.last.destination_port) {
-            16w0x12b5: parse_vxlan;
-            16w0x17c1: parse_geneve;
+        transition select(hdr.udp_tunnel.last.destination_port, (bit<1>)geneve, (bit<1>)vxlan) {
+            (16w0x12b5, _, 1w1): parse_vxlan;
+            (16w0x17c1, 1w1, _): parse_geneve;
             default: refuse_tunnel;
         }
     }
 
     state parse_vxlan {
-        packet.extract(hdr.vxlan.next);
+        encaps = encaps + 1;
+        verify(encaps <= 1, error.nested);
+        packet.extract(hdr.vxlan);
         transition parse_ethernet;
     }
 
     state parse_geneve {
-        packet.extract(hdr.geneve.next);
-        verify(((bit<8>)((bit<64>)((hdr.geneve.last.version) & 2w0x3) << 6)) == 0x0, error.tunnel);
-        verify(((bit<8>)((bit<64>)((hdr.geneve.last.flags) & 1w0x1) << 7)) == 0x0, error.tunnel);
-        packet.extract(hdr.geneve_rest.next, ((bit<32>)(hdr.geneve.last.options_length) * 4 + 8 - 8) * 8);
-        transition select(hdr.geneve.last.protocol) {
+        encaps = encaps + 1;
+        verify(encaps <= 1, error.nested);
+        packet.extract(hdr.geneve);
+        verify(((bit<8>)((bit<64>)((hdr.geneve.version) & 2w0x3) << 6)) == 0x0, error.tunnel);
+        verify(((bit<8>)((bit<64>)((hdr.geneve.flags) & 1w0x1) << 7)) == 0x0, error.tunnel);
+        packet.extract(hdr.geneve_rest, ((bit<32>)(hdr.geneve.options_length) * 4) * 8);
+        transition select(hdr.geneve.protocol) {
             16w0x6558: parse_ethernet;
             16w0x800: parse_ipv4;
             16w0x86dd: parse_ipv6;
@@ -329,24 +342,30 @@ parser gro_parser(
     }
 
     state parse_gre {
-        packet.extract(hdr.gre.next);
-        verify(((bit<15>)((bit<64>)((hdr.gre.last.flags_1) & 15w0x5fff) >> 0)) == 0x0, error.tunnel);
-        packet.extract(hdr.gre_rest.next, (((hdr.gre.last.flags ++ hdr.gre.last.flags_1) & 16w0x8000) == 16w0x8000 ? 32w32 : 32w0) + (((hdr.gre.last.flags ++ hdr.gre.last.flags_1) & 16w0x2000) == 16w0x2000 ? 32w32 : 32w0));
-        transition select(hdr.gre.last.protocol) {
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
-            16w0x6558: parse_ethernet;
-            16w0x8100: parse_vlan_outer;
-            16w0x88a8: parse_vlan_outer;
+        encaps = encaps + 1;
+        verify(encaps <= 1, error.nested);
+        packet.extract(hdr.gre);
+        verify(((bit<15>)((bit<64>)((hdr.gre.flags_1) & 15w0x5fff) >> 0)) == 0x0, error.tunnel);
+        packet.extract(hdr.gre_rest, (((hdr.gre.flags ++ hdr.gre.flags_1) & 16w0x8000) == 16w0x8000 ? 32w32 : 32w0) + (((hdr.gre.flags ++ hdr.gre.flags_1) & 16w0x2000) == 16w0x2000 ? 32w32 : 32w0));
+        transition select(hdr.gre.protocol, (bit<1>)vlan_in_band) {
+            (16w0x800, _): parse_ipv4;
+            (16w0x86dd, _): parse_ipv6;
+            (16w0x6558, _): parse_ethernet;
+            (16w0x8100, 1w1): parse_vlan_outer;
+            (16w0x88a8, 1w1): parse_vlan_outer;
             default: refuse_not_ip;
         }
     }
 
     state parse_ipv4_in_ip {
+        encaps = encaps + 1;
+        verify(encaps <= 1, error.nested);
         transition parse_ipv4;
     }
 
     state parse_ipv6_in_ip {
+        encaps = encaps + 1;
+        verify(encaps <= 1, error.nested);
         transition parse_ipv6;
     }
 
