@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_graph::{
-    BUILT_IN, Comparison, Covers, FieldRule, Graph, Layer, PROFILES, REASONS, SWITCHES, TunnelKind, WORDS, emit,
+    BUILT_IN, Comparison, Covers, FieldRule, Graph, Layer, PROFILES, REASONS, SWITCHES, TunnelKind, WORDS,
+    emit,
 };
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -113,7 +114,10 @@ fn broken_documents_are_refused_by_both() {
             other => panic!("{place}: {other}"),
         }
         assert!(!errors(&document).is_empty(), "the schema takes {place} {value}");
-        assert!(Graph::read("broken.json", &document.to_string()).is_err(), "the reader takes {place} {value}");
+        assert!(
+            Graph::read("broken.json", &document.to_string()).is_err(),
+            "the reader takes {place} {value}"
+        );
     }
 }
 
