@@ -11,6 +11,8 @@ mod fuzz;
 mod images;
 mod mutants;
 mod round_trip;
+#[path = "../../gro-core/source_hash.rs"]
+mod source_hash;
 mod toolchain;
 mod traces;
 
