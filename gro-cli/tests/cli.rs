@@ -220,6 +220,55 @@ fn each_profile_has_a_hash_of_its_own_that_its_images_carry() {
 }
 
 #[test]
+fn the_rules_of_an_image_are_the_document_that_went_in() {
+    let document = std::fs::read(in_checkout("gro-core/parser.json")).unwrap();
+    for profile in ["linux-6.12", "linux-6.18", "linux-7.x"] {
+        let image = in_checkout(&format!("gro-nic/image/gro-{profile}.nicimg"));
+        let output = gro(["nic".as_ref(), "rules".as_ref(), image.as_os_str()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(output.stdout == document, "{profile}: run cargo xtask images");
+        assert!(output.stderr.is_empty());
+    }
+    let image = std::fs::File::open(in_checkout("gro-nic/image/gro-linux-6.18.nicimg")).unwrap();
+    let output = command(["nic", "rules", "-"]).stdin(image).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout == document), (Some(0), true));
+}
+
+#[test]
+fn what_is_no_image_has_no_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(in_checkout("gro-nic/image/gro-linux-6.18.nicimg")).unwrap();
+    let path = folder.path().join("some.nicimg");
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let document = whole.windows(12).position(|part| part == b"\"root-node\":").unwrap();
+    let mut other_rules = whole.clone();
+    other_rules[document] ^= 1;
+    let mut old = whole.clone();
+    old[8] = 3;
+    for (file, words) in [
+        (&b"{}"[..], "truncated"),
+        (&whole[..whole.len() - 1], "truncated"),
+        (&[b'x'; 5_000], "not a NIC image"),
+        (&changed, "image id does not match"),
+        (&other_rules, "section 3 does not match its SHA-256"),
+        (&old, "image has ABI 3"),
+        (&vec![0; 2 << 20], "not a NIC image"),
+    ] {
+        std::fs::write(&path, file).unwrap();
+        let message = fails(["nic".as_ref(), "rules".as_ref(), path.as_os_str()]);
+        assert!(message.contains(words), "{message}");
+        assert!(message.contains("some.nicimg") && message.contains("cargo xtask images"), "{message}");
+    }
+    let absent = folder.path().join("absent.nicimg");
+    for path in [absent.as_os_str(), folder.path().as_os_str()] {
+        assert!(fails(["nic".as_ref(), "rules".as_ref(), path]).contains("cannot be read"));
+    }
+    assert!(fails(["nic", "rules"]).contains("<IMAGE>"));
+    assert!(fails(["nic", "rules", "-"]).contains("standard input"));
+}
+
+#[test]
 fn engine_flags_reach_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());
@@ -268,12 +317,14 @@ fn a_closed_pipe_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());
     let file = file.to_str().unwrap();
+    let image = in_checkout("gro-nic/image/gro-linux-6.18.nicimg").display().to_string();
     for arguments in [
         &["hash"][..],
         &["hash", "-j"],
         &["verify", file],
         &["verify", "-j", file],
         &["replay", "-r", file, "-w", "-"],
+        &["nic", "rules", &image],
         &["--help"],
         &["verify", "--help"],
     ] {
@@ -305,6 +356,11 @@ fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gro"));
     command.args(arguments);
     command
+}
+
+/// A file of this checkout.
+fn in_checkout(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -12,7 +12,7 @@ pub(super) const MAX_SECTIONS: u32 = 16;
 /// Most bytes of the RULES section.
 pub const RULES_MAX: usize = 256 * 1024;
 /// Largest file that is looked at.
-pub(super) const MAX_FILE: usize = 1024 * 1024;
+pub const MAX_FILE: usize = 1024 * 1024;
 
 /// Offsets in the file header.
 pub(super) mod header {

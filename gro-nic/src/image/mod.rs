@@ -8,7 +8,7 @@ mod layout;
 mod parse;
 mod writer;
 
-pub use layout::{IMAGE_ABI, MAGIC, RULES_MAX};
+pub use layout::{IMAGE_ABI, MAGIC, MAX_FILE, RULES_MAX};
 pub use parse::ImageError;
 pub use writer::ImageBuilder;
 
