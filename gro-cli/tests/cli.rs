@@ -79,6 +79,34 @@ fn a_required_backend_that_is_not_there_is_exit_2() {
 }
 
 #[test]
+fn chosen_backends_run_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let verify = |flags: &[&str]| {
+        let flags = flags.iter().map(OsStr::new);
+        gro([OsStr::new("verify"), file.as_os_str(), "-j".as_ref()].into_iter().chain(flags))
+    };
+    let output = verify(&["--backends", "nic,user", "--require", "user"]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ran: Vec<_> = json["runs"][0]["backends"].as_object().unwrap().keys().collect();
+    assert_eq!(ran, ["nic", "user"]);
+    let refused = |flags: &[&str], words: &str| {
+        let output = verify(flags);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    };
+    refused(
+        &["--backends", "user,nosuch"],
+        "--backends nosuch: there is no such backend; there are user, tc, nic",
+    );
+    refused(
+        &["--backends", "user,nic", "--require", "tc"],
+        "--require tc: there is no such backend; there are user, nic",
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_exit_2_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read(bulk(folder.path())).unwrap();
