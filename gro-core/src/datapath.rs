@@ -209,7 +209,7 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
         let way = if P::on(Rule::OldestFirst) { list.oldest() } else { list.newest() };
         if !(state.keeps_young != 0 && list.flow(way).age == now) {
             let slot = Slot { bucket: index as u8, way };
-            emit::<P, D>(state, list, datapath, (slot, event.reason()));
+            emit::<P, D>(state, list, datapath, (slot, event.reason() as u32));
             return true;
         }
     }
@@ -228,14 +228,22 @@ fn look<P: Profile, T: Table, D: Datapath>(
 ) -> Result<(), Bypass> {
     let index = bucket_index::<P>(input);
     let mut parsed = table.parse::<P>(input, true).ok_or(Bypass::NoTable)?;
-    for _ in 1..parse::PARTS {
-        if parsed != Parsed::Part {
-            break;
+    if parsed == Parsed::Part {
+        for _ in 1..parse::PARTS {
+            if parsed != Parsed::Part {
+                break;
+            }
+            parsed = table.parse::<P>(input, false).ok_or(Bypass::NoTable)?;
         }
-        parsed = table.parse::<P>(input, false).ok_or(Bypass::NoTable)?;
+        let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+        parse::finish(&input.window, &mut hand.packet)?;
     }
     let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
-    parse::finish(&input.window, &mut hand.packet, parsed)?;
+    match parsed {
+        Parsed::Whole => {}
+        Parsed::Refused => return Err(hand.packet.why_refused()),
+        Parsed::Part => return Err(Bypass::TooLong),
+    }
     let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
     hand.to_verify = to_verify::<P>(&hand.packet, input)?;
     if hand.to_verify != 0 {
@@ -301,6 +309,30 @@ fn bucket_index<P: Profile>(input: &Input<'_>) -> u32 {
     Rule::Bucket.of::<P>(input.meta.hash & (BUCKETS as u32 - 1))
 }
 
+/// Decides. The verdict goes to where the frame in hand is.
+#[inline(always)]
+fn judge<P: Profile>(list: &Bucket, hand: &mut Hand, input: &Input<'_>) {
+    let Hand { packet, found, .. } = &*hand;
+    let (way, verdict) = if *found > 0 {
+        let way = (*found - 1) as u8;
+        let held = list.flow(way);
+        let difference = held.difference(packet, &input.window);
+        let max_size = input.config.max_size::<P>(packet);
+        (way, decide::<P>(held, difference, packet, max_size))
+    } else {
+        let evicted = if P::on(Rule::Eviction) { list.oldest() } else { list.newest() };
+        (evicted, alone::<P>(packet))
+    };
+    let Verdict { mut flush, action, close, pass, fixed_id } = verdict;
+    // The oldest leaves where a new flow finds no place.
+    if flush == FlushReason::None && action == Action::Hold && list.count() >= DEPTH as u32 {
+        flush = FlushReason::Evicted;
+    }
+    hand.way = way as u32;
+    hand.fixed_id = fixed_id;
+    hand.verdict = action as u32 | (flush as u32) << 8 | (close as u32) << 16 | (pass as u32) << 24;
+}
+
 /// Decides, and tells the datapath in the order of the contract.
 #[inline(always)]
 fn place<P: Profile, T: Table, D: Datapath>(
@@ -314,51 +346,38 @@ fn place<P: Profile, T: Table, D: Datapath>(
     let Some((list, hand)) = table.bucket(index) else {
         return pass(state, datapath, frame, Bypass::NoTable);
     };
-    let Hand { packet, found, .. } = hand;
-    let packet = &*packet;
-    let (mut way, verdict) = if *found > 0 {
-        let way = (*found - 1) as u8;
-        let held = list.flow(way);
-        let difference = held.difference(packet, &input.window);
-        let max_size = input.config.max_size::<P>(packet);
-        (way, decide::<P>(held, difference, packet, max_size))
-    } else {
-        let evicted = if P::on(Rule::Eviction) { list.oldest() } else { list.newest() };
-        (evicted, alone::<P>(packet))
+    judge::<P>(list, hand, input);
+    let Some((list, hand)) = table.bucket(index) else {
+        return pass(state, datapath, frame, Bypass::NoTable);
     };
+    let word = hand.verdict;
+    let (action, flush, close, why) = (word & 0xff, word >> 8 & 0xff, word >> 16 & 0xff, word >> 24);
+    let mut way = hand.way as u8;
 
-    // Before the action: the held packet of the flow, or the oldest where a new flow finds no place.
-    let Verdict { mut flush, action, close, pass: why, fixed_id } = verdict;
-    if flush == FlushReason::None && action == Action::Hold && list.count() >= DEPTH as u32 {
-        flush = FlushReason::Evicted;
-    }
-    if flush != FlushReason::None {
+    // Before the action: the held packet of the flow, or the oldest.
+    if flush != FlushReason::None as u32 {
         let slot = Slot { bucket: index as u8, way };
         emit::<P, D>(state, list, datapath, (slot, flush));
     }
-
-    if action == Action::Hold {
+    if action == Action::Hold as u32 {
         way = list.insert();
     }
     let slot = Slot { bucket: index as u8, way };
-    let word = action as u32 | (flush as u32) << 8 | (close as u32) << 16 | (why as u32) << 24;
-    state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames ^ packet.seq);
-    match action {
-        Action::Merge => {
-            list.flow_mut(way).join::<P>(packet, fixed_id);
-            state.counters.merged_segments += 1;
-            datapath.append(slot, frame, packet);
-            if close != FlushReason::None {
-                emit::<P, D>(state, list, datapath, (slot, close));
-            }
-            GroResult::Merged
+    state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames ^ hand.packet.seq);
+    if action == Action::Merge as u32 {
+        list.flow_mut(way).join::<P>(&hand.packet, hand.fixed_id);
+        state.counters.merged_segments += 1;
+        datapath.append(slot, frame, &hand.packet);
+        if close != FlushReason::None as u32 {
+            emit::<P, D>(state, list, datapath, (slot, close));
         }
-        Action::Hold => {
-            list.flow_mut(way).start(packet, input);
-            datapath.hold(slot, frame, packet);
-            GroResult::Held
-        }
-        Action::Normal => pass(state, datapath, frame, why),
+        GroResult::Merged
+    } else if action == Action::Hold as u32 {
+        list.flow_mut(way).start(&hand.packet, input);
+        datapath.hold(slot, frame, &hand.packet);
+        GroResult::Held
+    } else {
+        pass(state, datapath, frame, Bypass::of_word(why))
     }
 }
 
@@ -374,12 +393,12 @@ fn emit<P: Profile, D: Datapath>(
     state: &mut State,
     list: &mut Bucket,
     datapath: &mut D,
-    (slot, why): (Slot, FlushReason),
+    (slot, why): (Slot, u32),
 ) {
     let State { digest, counters, merged, .. } = state;
     merged.write::<P>(list.flow(slot.way));
     list.remove(slot.way);
     counters.flushed(why, is_many(merged.segs));
-    digest.mix((why as u32) << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
-    datapath.emit(slot, merged, why);
+    digest.mix(why << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
+    datapath.emit(slot, merged, FlushReason::of_word(why));
 }

@@ -111,6 +111,15 @@ impl FlushReason {
         }
     }
 
+    /// The reason that was put down as a word.
+    #[inline(always)]
+    pub(crate) fn of_word(word: u32) -> Self {
+        match Self::ALL.into_iter().find(|&reason| reason as u32 == word) {
+            Some(reason) => reason,
+            None => Self::None,
+        }
+    }
+
     /// The reason with this number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
@@ -218,8 +227,7 @@ impl Bypass {
     /// The reason that was put down as a word.
     #[inline(always)]
     pub(crate) fn of_word(word: u32) -> Self {
-        let found = Self::ALL.into_iter().find(|&reason| reason as u32 == word);
-        match found {
+        match Self::ALL.into_iter().find(|&reason| reason as u32 == word) {
             Some(reason) => reason,
             None => Self::None,
         }

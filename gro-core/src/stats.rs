@@ -46,7 +46,7 @@ impl Counters {
     }
 
     #[inline(always)]
-    pub(crate) fn flushed(&mut self, why: FlushReason, merged: u32) {
+    pub(crate) fn flushed(&mut self, why: u32, merged: u32) {
         self.packets += 1;
         self.merged_packets += merged as u64;
         self.flush[why as usize & (FLUSH_COUNTERS - 1)] += 1;

@@ -24,7 +24,7 @@ pub trait Table {
         Some(if first {
             parse::first::<P>(&input.window, input.config, &mut hand.packet)
         } else {
-            parse::part::<P>(&input.window, input.config, &mut hand.packet)
+            parse::rest::<P>(&input.window, input.config, &mut hand.packet)
         })
     }
 }
@@ -83,11 +83,18 @@ pub struct Hand {
     /// Which of its checksums are to be verified, and the sum with which they are.
     pub(crate) to_verify: u32,
     pub(crate) sum: u32,
+    /// What becomes of it: action, flush, close and pass of a `Verdict`, a byte each from the lowest, and its fixed
+    /// identifications.
+    pub(crate) verdict: u32,
+    pub(crate) fixed_id: u32,
+    /// The way that this is about.
+    pub(crate) way: u32,
 }
 
 impl Hand {
     /// Nothing.
-    pub const EMPTY: Self = Self { packet: Packet::EMPTY, found: 0, to_verify: 0, sum: 0 };
+    pub const EMPTY: Self =
+        Self { packet: Packet::EMPTY, found: 0, to_verify: 0, sum: 0, verdict: 0, fixed_id: 0, way: 0 };
 }
 
 /// Up to [`DEPTH`] held packets and their age order (`struct gro_list`). All zero is a valid empty bucket.

@@ -124,17 +124,16 @@ fn ethernet<P: Profile>(
         return Err(Bypass::TooLong);
     }
     let key = window.be16(at + 12) as u32;
-    let next = match key {
+    packet.link::<P>(at, [window.be32(at), window.be32(at + 4), window.be32(at + 8)]);
+    *cursor = Cursor { at: at + 14, key };
+    Ok(match key {
         0x0800 => Header::IPV4,
         0x86dd => Header::IPV6,
         0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
         0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
         0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
         _ => return Err(Bypass::NotIp),
-    };
-    packet.link::<P>(at, [window.be32(at), window.be32(at + 4), window.be32(at + 8)]);
-    *cursor = Cursor { at: at + 14, key };
-    Ok(next)
+    })
 }
 
 #[inline(always)]
@@ -147,17 +146,16 @@ fn vlan_outer<P: Profile>(
     let at = cursor.at;
     fits(window, at + 4)?;
     let key = window.be16(at + 2) as u32;
-    let next = match key {
+    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
+    *cursor = Cursor { at: at + 4, key };
+    Ok(match key {
         0x0800 => Header::IPV4,
         0x86dd => Header::IPV6,
         0x8100 => Header::VLAN_INNER,
         0x88a8 => Header::VLAN_INNER,
         0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
         _ => return Err(Bypass::NotIp),
-    };
-    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
-    *cursor = Cursor { at: at + 4, key };
-    Ok(next)
+    })
 }
 
 #[inline(always)]
@@ -170,15 +168,14 @@ fn vlan_inner<P: Profile>(
     let at = cursor.at;
     fits(window, at + 4)?;
     let key = window.be16(at + 2) as u32;
-    let next = match key {
+    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
+    *cursor = Cursor { at: at + 4, key };
+    Ok(match key {
         0x0800 => Header::IPV4,
         0x86dd => Header::IPV6,
         0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
         _ => return Err(Bypass::NotIp),
-    };
-    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
-    *cursor = Cursor { at: at + 4, key };
-    Ok(next)
+    })
 }
 
 #[inline(always)]
@@ -191,11 +188,6 @@ fn pppoe<P: Profile>(
     let at = cursor.at;
     fits(window, at + 8)?;
     let key = window.be16(at + 6) as u32;
-    let next = match key {
-        0x0021 => Header::IPV4,
-        0x0057 => Header::IPV6,
-        _ => return Err(Bypass::NotIp),
-    };
     if window.be16(at) != 0x1100 {
         return Err(Bypass::Tunnel);
     }
@@ -203,7 +195,11 @@ fn pppoe<P: Profile>(
     packet.chain.push(window.be32(at + 4) & 0x0000_ffff);
     packet.session(at);
     *cursor = Cursor { at: at + 8, key };
-    Ok(next)
+    Ok(match key {
+        0x0021 => Header::IPV4,
+        0x0057 => Header::IPV6,
+        _ => return Err(Bypass::NotIp),
+    })
 }
 
 #[inline(always)]
@@ -215,37 +211,36 @@ fn ipv4<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 20)?;
-    let key = window.u8(at + 9) as u32;
-    let next = match key {
+    let word = |index: u32| window.be32(at + 4 * index);
+    let words = [word(0), word(1), word(2), word(3), word(4)];
+    let key = words[2] >> 16 & 0xff;
+    if words[0] >> 24 != 0x45 && P::on(Rule::Ipv4Options) {
+        return Err(Bypass::IpOptions);
+    }
+    if words[1] & 0x3fff != 0 && P::on(Rule::Ipv4Fragment) {
+        return Err(Bypass::Fragment);
+    }
+    if sum(&words) != 0xffff && P::on(Rule::Ipv4Checksum) {
+        return Err(Bypass::IpChecksum);
+    }
+    packet.key.protocol = 0x0800 << 16 | key;
+    packet.key.label = 0;
+    packet.key.addresses = [words[3], 0, 0, 0, words[4], 0, 0, 0];
+    packet.class = (words[0] >> 16 & 0xff) << 8 | words[2] >> 24 | (words[1] & 0x4000) << 2;
+    packet.id_check = words[1] & 0xffff_0000 | words[2] & 0xffff;
+    packet.mismatch |= words[0] & 0xffff != window.len() - at && P::on(Rule::Ipv4Length)
+        || words[1] & 0x8000 != 0 && P::on(Rule::Ipv4Reserved);
+    packet.l3 = at;
+    packet.l4 = at + 20;
+    *cursor = Cursor { at: at + 20, key };
+    Ok(match key {
         6 => Header::TCP,
         17 => Header::UDP,
         4 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV4_IN_IP,
         41 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV6_IN_IP,
         47 if config.tunnels & tunnel::GRE != 0 => Header::GRE,
         _ => return Err(Bypass::Protocol),
-    };
-    if window.u8(at) != 0x45 && P::on(Rule::Ipv4Options) {
-        return Err(Bypass::IpOptions);
-    }
-    if window.be16(at + 6) & 0x3fff != 0 && P::on(Rule::Ipv4Fragment) {
-        return Err(Bypass::Fragment);
-    }
-    if sum(window, at, 5) != 0xffff && P::on(Rule::Ipv4Checksum) {
-        return Err(Bypass::IpChecksum);
-    }
-    packet.key.protocol = 0x0800 << 16 | key;
-    packet.key.label = 0;
-    packet.key.addresses = [window.be32(at + 12), 0, 0, 0, window.be32(at + 16), 0, 0, 0];
-    packet.class = (window.u8(at + 1) as u32) << 8
-        | window.u8(at + 8) as u32
-        | (window.be16(at + 6) as u32 & 0x4000) << 2;
-    packet.id_check = (window.be16(at + 4) as u32) << 16 | window.be16(at + 10) as u32;
-    packet.mismatch |= window.be16(at + 2) as u32 != window.len() - at && P::on(Rule::Ipv4Length)
-        || window.be16(at + 6) & 0x8000 != 0 && P::on(Rule::Ipv4Reserved);
-    packet.l3 = at;
-    packet.l4 = at + 20;
-    *cursor = Cursor { at: at + 20, key };
-    Ok(next)
+    })
 }
 
 #[inline(always)]
@@ -257,20 +252,21 @@ fn ipv6<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 40)?;
-    let key = window.u8(at + 6) as u32;
-    let next = ipv6_next::<P>(key, config)?;
+    let word = |index: u32| window.be32(at + 4 * index);
+    let words = [word(0), word(1)];
+    let key = words[1] >> 8 & 0xff;
     packet.key.protocol = 0x86dd << 16 | key;
-    packet.key.label = window.be32(at) & masks::IPV6_IDENTIFY[0];
+    packet.key.label = words[0] & masks::IPV6_IDENTIFY[0];
     for index in 0..8 {
         packet.key.addresses[index] = window.be32(at + 8 + 4 * index as u32);
     }
-    packet.class = (window.be16(at) as u32 & 0x0ff0) << 4 | window.u8(at + 7) as u32;
+    packet.class = (words[0] >> 20 & 0xff) << 8 | words[1] & 0xff;
     packet.id_check = 0;
-    packet.mismatch |= window.be16(at + 4) as u32 != window.len() - at - 40 && P::on(Rule::Ipv6Length);
+    packet.mismatch |= words[1] >> 16 != window.len() - at - 40 && P::on(Rule::Ipv6Length);
     packet.l3 = at;
     packet.l4 = at + 40;
     *cursor = Cursor { at: at + 40, key };
-    Ok(next)
+    Ok(ipv6_next::<P>(key, config)?)
 }
 
 #[inline(always)]
@@ -299,10 +295,9 @@ fn ipv6_extension<P: Profile>(
     let end = at + window.u8(at + 1) as u32 * 8 + 8;
     fits(window, end)?;
     let key = window.u8(at) as u32;
-    let next = ipv6_next::<P>(key, config)?;
     packet.l4 = end;
     *cursor = Cursor { at: end, key };
-    Ok(next)
+    Ok(ipv6_next::<P>(key, config)?)
 }
 
 #[inline(always)]
@@ -353,11 +348,12 @@ fn udp_datagram<P: Profile>(
     }
     let at = cursor.at;
     fits(window, at + 8)?;
-    let check = window.be16(at + 6) as u32;
+    let words = [window.be32(at), window.be32(at + 4)];
+    let check = words[1] & 0xffff;
     if check == 0 && P::on(Rule::UdpNoChecksum) {
         return Err(Bypass::UdpNoChecksum);
     }
-    let length = window.be16(at + 4) as u32;
+    let length = words[1] >> 16;
     if length <= 8 && P::on(Rule::UdpLength) {
         return Err(Bypass::UdpLength);
     }
@@ -365,7 +361,7 @@ fn udp_datagram<P: Profile>(
         return Err(Bypass::UdpLength);
     }
     packet.udp = 1;
-    packet.key.ports = window.be32(at);
+    packet.key.ports = words[0];
     packet.seq = 0;
     packet.ack = 0;
     packet.control = 0;
@@ -385,15 +381,14 @@ fn udp_tunnel<P: Profile>(
     let at = cursor.at;
     fits(window, at + 8)?;
     let key = window.be16(at + 2) as u32;
-    let next = match key {
-        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,
-        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::GENEVE,
-        _ => return Err(Bypass::Protocol),
-    };
     packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at)));
     packet.checked(at, true, window.be16(at + 6) != 0);
     *cursor = Cursor { at: at + 8, key };
-    Ok(next)
+    Ok(match key {
+        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,
+        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::GENEVE,
+        _ => return Err(Bypass::Protocol),
+    })
 }
 
 #[inline(always)]

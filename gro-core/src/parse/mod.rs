@@ -47,42 +47,57 @@ pub(crate) const PARTS: u32 = 4;
 /// writes all of its fields; what was there before does not matter.
 #[inline(always)]
 pub fn parse<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Result<(), Bypass> {
-    let mut parsed = first::<P>(window, config, packet);
-    for _ in 1..PARTS {
-        if parsed != Parsed::Part {
-            break;
-        }
-        parsed = part::<P>(window, config, packet);
+    match first::<P>(window, config, packet) {
+        Parsed::Whole => Ok(()),
+        Parsed::Refused => Err(packet.why_refused()),
+        Parsed::Part => parts::<P>(window, config, packet),
     }
-    finish(window, packet, parsed)
+}
+
+#[cold]
+#[inline(never)]
+fn parts<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Result<(), Bypass> {
+    for _ in 1..PARTS {
+        match part::<P>(window, config, packet) {
+            Parsed::Whole => return finish(window, packet),
+            Parsed::Refused => return Err(packet.why_refused()),
+            Parsed::Part => {}
+        }
+    }
+    Err(Bypass::TooLong)
 }
 
 /// Parses the first part of the headers, which for most frames is all of them.
 #[inline(always)]
 pub fn first<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
-    begin(window, packet);
-    headers::<P>(window, config, packet)
-}
-
-/// Forgets the frame before, and begins with the Ethernet header.
-#[inline(always)]
-pub fn begin(window: &Window<'_>, packet: &mut Packet) {
-    packet.len = window.len();
-    packet.outer.places = 0;
-    packet.chain.len = 0;
-    packet.mismatch = false;
-    packet.goes_on(0, Header::FIRST);
+    packet.forget(window);
+    headers::<P>(window, config, packet, Cursor::START, Header::FIRST)
 }
 
 /// Parses the next part. In parts, because a verifier that walks every path forgets in between how it came there (see
-/// [`crate::Bucket`]).
+/// [`crate::Hand`]).
 #[inline(always)]
 pub fn part<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
     take_run(window, packet);
-    headers::<P>(window, config, packet)
+    next::<P>(window, config, packet)
 }
 
-/// Puts the words of a run of headers, all of which are part of the flow's identity, into the chain.
+/// [`part`] where it is rare: kept out of the way of those frames that have only one.
+#[cold]
+#[inline(never)]
+pub(crate) fn rest<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
+    part::<P>(window, config, packet)
+}
+
+/// What [`first`] does before headers, for a target that then calls [`next`].
+#[inline(always)]
+pub fn begin(window: &Window<'_>, packet: &mut Packet) {
+    packet.forget(window);
+    packet.goes_on(0, Header::FIRST);
+}
+
+/// What [`part`] does before headers: puts the words of a run of headers, all of which are part of the flow's identity, into the
+/// chain.
 #[inline(always)]
 pub fn take_run(window: &Window<'_>, packet: &mut Packet) {
     packet.chain.push_all(window, packet.from, packet.at);
@@ -90,11 +105,21 @@ pub fn take_run(window: &Window<'_>, packet: &mut Packet) {
 
 /// Parses headers from where the packet says.
 #[inline(always)]
-pub fn headers<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
-    let (cursor, next) = (Cursor { at: packet.at, key: 0 }, packet.next);
+pub fn next<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
+    let (cursor, header) = (Cursor { at: packet.at, key: 0 }, packet.next);
     // The length, too, as if nothing was known of it.
-    let window = window.of_len(packet.len);
-    match generated::headers::<P>(&window, config, packet, cursor, next) {
+    headers::<P>(&window.of_len(packet.len), config, packet, cursor, header)
+}
+
+#[inline(always)]
+fn headers<P: Profile>(
+    window: &Window<'_>,
+    config: &Config,
+    packet: &mut Packet,
+    cursor: Cursor,
+    header: u32,
+) -> Parsed {
+    match generated::headers::<P>(window, config, packet, cursor, header) {
         Ok(parsed) => parsed,
         Err(why) => {
             packet.refused = why as u32;
@@ -103,14 +128,11 @@ pub fn headers<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Pa
     }
 }
 
-/// Ends it.
+/// Ends what had more than one part.
 #[inline(always)]
-pub(crate) fn finish(window: &Window<'_>, packet: &mut Packet, parsed: Parsed) -> Result<(), Bypass> {
-    match parsed {
-        Parsed::Refused => return Err(Bypass::of_word(packet.refused)),
-        Parsed::Part => return Err(Bypass::TooLong),
-        Parsed::Whole if packet.chain.len as usize > CHAIN_WORDS => return Err(Bypass::TooLong),
-        Parsed::Whole => {}
+pub(crate) fn finish(window: &Window<'_>, packet: &mut Packet) -> Result<(), Bypass> {
+    if packet.chain.len as usize > CHAIN_WORDS {
+        return Err(Bypass::TooLong);
     }
     if packet.outer.has_check() {
         packet.between = sum_between(window, packet.outer.checked(), packet.l4);
@@ -125,6 +147,10 @@ struct Cursor {
     key: u32,
 }
 
+impl Cursor {
+    const START: Self = Self { at: 0, key: 0 };
+}
+
 /// Whether a header that ends at `end` fits the window and the frame.
 #[inline(always)]
 fn fits(window: &Window<'_>, end: u32) -> Result<(), Bypass> {
@@ -137,12 +163,12 @@ fn fits(window: &Window<'_>, end: u32) -> Result<(), Bypass> {
     }
 }
 
-/// Sum over `words` words of 32 bits, folded.
+/// Sum over a header, folded.
 #[inline(always)]
-fn sum(window: &Window<'_>, at: u32, words: u32) -> u16 {
+fn sum(words: &[u32; 5]) -> u16 {
     let mut sum = 0;
-    for word in 0..words {
-        sum += halves(window.be32(at + 4 * word));
+    for &word in words {
+        sum += halves(word);
     }
     fold(sum)
 }
@@ -163,6 +189,21 @@ fn sum_between(window: &Window<'_>, start: u32, end: u32) -> u32 {
 
 /// What the document's words about tunnels do.
 impl Packet {
+    /// Forgets the frame before.
+    #[inline(always)]
+    fn forget(&mut self, window: &Window<'_>) {
+        self.len = window.len();
+        self.outer.places = 0;
+        self.chain.len = 0;
+        self.mismatch = false;
+    }
+
+    /// Why it is [`Parsed::Refused`].
+    #[inline(always)]
+    pub(crate) fn why_refused(&self) -> Bypass {
+        Bypass::of_word(self.refused)
+    }
+
     /// An Ethernet header: the frame's own, or one in a tunnel.
     #[inline(always)]
     fn link<P: Profile>(&mut self, at: u32, macs: [u32; 3]) {

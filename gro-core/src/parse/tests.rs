@@ -67,7 +67,11 @@ fn names_what_it_cannot_look_at() {
     assert_eq!(changed(14, 0x46), Bypass::IpOptions);
     assert_eq!(changed(20, 0x20), Bypass::Fragment);
     assert_eq!(changed(24, 0x77), Bypass::IpChecksum);
-    assert_eq!(changed(23, 18), Bypass::Protocol);
+    let mut other = frame(100);
+    other[23] = 18;
+    let check = u16::from_be_bytes([other[24], other[25]]) - 12;
+    other[24..26].copy_from_slice(&check.to_be_bytes());
+    assert_eq!(parse_bytes(&other).unwrap_err(), Bypass::Protocol);
     assert_eq!(changed(46, 0x40), Bypass::DataOffset);
     assert_eq!(parse_bytes(&Vec::from([0; 70_000])).unwrap_err(), Bypass::TooLong);
 }

@@ -91,7 +91,7 @@ pub extern "C" fn gro_parse(first: u32) -> u32 {
         parse::take_run(&window, &mut hand.packet);
     }
     let Some(hand) = maps::hand() else { return 3 };
-    parse::headers::<Rules>(&window, &settings.config, &mut hand.packet) as u32
+    parse::next::<Rules>(&window, &settings.config, &mut hand.packet) as u32
 }
 
 /// A function of its own: inlined, it has LLVM lay out the frame's path so that the verifier walks it many times over.
