@@ -1,8 +1,8 @@
 //! Rule sets, their hashes, and what an administrator configures.
 
-use crate::coalesce::{CWR, FIN, PSH};
+use crate::coalesce::CWR;
 use crate::complete::{GSO_TCP_ACCECN, GSO_TCP_ECN};
-use crate::parse::Packet;
+use crate::parse::{Packet, masks};
 use crate::rule::Rule;
 
 /// A rule-set version: what one kernel release does. A compile-time parameter of the engine.
@@ -41,7 +41,7 @@ impl Profile for Linux612 {
     const NAME: &'static str = "linux-6.12";
     const RELEASE: Release = Release::Linux612;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_12;
-    const CONTROL_EQUAL: u32 = !(FIN | PSH | CWR);
+    const CONTROL_EQUAL: u32 = masks::CONTROL & !CWR;
     const CONTROL_ALONE: u32 = CWR;
     const FIXED_ID_NEEDS_DF: bool = true;
     const JUMBO_HEADER: bool = true;
@@ -56,7 +56,7 @@ impl Profile for Linux618 {
     const NAME: &'static str = "linux-6.18";
     const RELEASE: Release = Release::Linux618;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_6_18;
-    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_EQUAL: u32 = masks::CONTROL;
     const CONTROL_ALONE: u32 = CWR;
     const FIXED_ID_NEEDS_DF: bool = false;
     const JUMBO_HEADER: bool = true;
@@ -71,7 +71,7 @@ impl Profile for Linux7 {
     const NAME: &'static str = "linux-7.x";
     const RELEASE: Release = Release::Linux7;
     const PROGRAM_HASH: [u8; 32] = hashes::LINUX_7;
-    const CONTROL_EQUAL: u32 = !(FIN | PSH);
+    const CONTROL_EQUAL: u32 = masks::CONTROL;
     const CONTROL_ALONE: u32 = 0;
     const FIXED_ID_NEEDS_DF: bool = false;
     const JUMBO_HEADER: bool = false;

@@ -5,6 +5,7 @@ use clap::Parser;
 
 mod acceptance;
 mod check;
+mod codegen;
 mod determinism;
 mod digests;
 mod fuzz;
@@ -23,6 +24,8 @@ mod traces;
 enum Task {
     /// Installs what is missing, builds the images and runs every test.
     Test,
+    /// Writes the engine's parser from gro-core/parser.json.
+    Codegen(codegen::Args),
     /// Builds the device images and their manifest.
     Images(images::Args),
     /// Records and builds the traces that ship with the project.
@@ -46,6 +49,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Test => check::test(),
+        Task::Codegen(args) => codegen::run(&args),
         Task::Images(args) => images::run(&args),
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),

@@ -11,7 +11,7 @@ pub(crate) fn check(graph: &Graph) -> Result1<()> {
     for node in &graph.nodes {
         let place = format!("node {}", node.name);
         lengths(graph, node).map_err(|fault| wrong(&place, fault))?;
-        fields(node).map_err(|fault| wrong(&place, fault))?;
+        fields(graph, node).map_err(|fault| wrong(&place, fault))?;
         keys(graph, node).map_err(|fault| wrong(&place, fault))?;
         gro(node).map_err(|fault| wrong(&place, fault))?;
     }
@@ -48,12 +48,13 @@ fn lengths(graph: &Graph, node: &Node) -> Result<(), Fault> {
 }
 
 /// Every field ends inside the bytes that are always there.
-fn fields(node: &Node) -> Result<(), Fault> {
-    let inside = |key: &str, end: u64| {
-        let header = u64::from(node.min_length);
+fn fields(graph: &Graph, node: &Node) -> Result<(), Fault> {
+    let up_to = |key: &str, end: u64, header: u64| {
         let outside = Fault::Outside { key: key.to_owned(), end, header };
         if end > header { Err(outside) } else { Ok(()) }
     };
+    let inside = |key: &str, end: u64| up_to(key, end, node.min_length.into());
+    let within = |key: &str, end: u64| up_to(key, end, graph.longest(node));
     if let Some(HeaderLength::Computed { field, .. }) = node.length {
         inside("hdr-length", field.end())?;
     }
@@ -86,7 +87,18 @@ fn fields(node: &Node) -> Result<(), Fault> {
         inside("gro: length", length.field.end())?;
     }
     if let Some(checksum) = &gro.checksum {
-        inside("gro: checksum", checksum.field.end())?;
+        match checksum.when {
+            // Such a field may lie behind the bytes that are always there.
+            Some(when) => {
+                inside("gro: checksum: when", when.end())?;
+                within("gro: checksum", checksum.field.end())?;
+            }
+            None => inside("gro: checksum", checksum.field.end())?,
+        }
+    }
+    for field in &gro.optional {
+        inside(&format!("gro: {}: when", field.name), field.when.end())?;
+        within(&format!("gro: {}", field.name), field.field.end())?;
     }
     let tests = [&gro.never_joins, &gro.never_held, &gro.closes].map(|tests: &Tests| &tests.bits);
     for bits in tests.into_iter().chain([&gro.flush]).flatten() {

@@ -1,6 +1,7 @@
 //! What GRO adds to a graph: which bits of a header must be equal, which may change and how, what is delivered at once, what
 //! ends a merge. In a document all of it stands under the key `gro`.
 
+use crate::PROFILES;
 use crate::model::Field;
 
 /// What GRO adds to a parser.
@@ -12,11 +13,44 @@ pub struct ParserGro {
     pub max_frame_length: u32,
     /// A frame with longer headers is refused (`too_long`), in bytes.
     pub max_header_length: u32,
+    /// The reason for more headers with `encap` than `max-encaps`.
+    pub max_encaps: Option<String>,
 }
 
 impl Default for ParserGro {
     fn default() -> Self {
-        Self { profile: None, max_frame_length: u32::MAX, max_header_length: u32::MAX }
+        Self { profile: None, max_frame_length: u32::MAX, max_header_length: u32::MAX, max_encaps: None }
+    }
+}
+
+/// When an entry of a next-protocol table is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryGro {
+    /// While this setting is on: one of [`SWITCHES`](crate::SWITCHES).
+    pub only_if: Option<String>,
+    /// From this profile on: one of [`PROFILES`](crate::PROFILES).
+    pub since: Option<String>,
+    /// Where a test switched this rule off, and nowhere else.
+    pub without: Option<String>,
+}
+
+/// What a walk is made under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings<'a> {
+    /// The settings that are on, of [`SWITCHES`](crate::SWITCHES).
+    pub switches: &'a [&'a str],
+    /// The rule set, of [`PROFILES`](crate::PROFILES); `None` is the newest.
+    pub profile: Option<&'a str>,
+}
+
+impl EntryGro {
+    /// Whether the entry is there.
+    pub fn holds(&self, settings: &Settings<'_>) -> bool {
+        let number = |name: &str| PROFILES.iter().position(|profile| *profile == name);
+        let now = settings.profile.map_or(PROFILES.len(), |profile| number(profile).unwrap_or(0));
+        let old_enough = self.since.as_deref().and_then(number).is_none_or(|since| since <= now);
+        let is_on = self.only_if.as_deref().is_none_or(|switch| settings.switches.contains(&switch));
+        old_enough && is_on && self.without.is_none()
     }
 }
 
@@ -41,8 +75,17 @@ pub struct NodeGro {
     pub flush: Vec<Bits>,
     /// The checksum that must verify.
     pub checksum: Option<Checksum>,
+    /// Ethertype by which the engine knows a network header, whatever announced it.
+    pub ethertype: Option<u32>,
+    /// What a packet behind this header is to GSO.
+    pub tunnel: Option<TunnelKind>,
+    /// Names of tests here, and the rule of the engine's `Rule` that a test switches each off by: conditions, flush bits, and
+    /// `checksum`, `length`, `requires`, `short-header`, `identity`.
+    pub mutants: Vec<(String, String)>,
     /// A rule for each bit of the first `min-hdr-length` bytes.
     pub fields: Vec<GroField>,
+    /// Fields that are there only with a flag.
+    pub optional: Vec<OptionalField>,
     /// The rule for the bytes behind those: options, routing data.
     pub rest: Option<FieldRule>,
     /// What never joins a held packet.
@@ -66,16 +109,36 @@ pub enum Layer {
     Extension,
     /// The transport header: `Packet::l4`.
     Transport,
+    /// A header of a tunnel, in front of another packet.
+    Tunnel,
+}
+
+/// What a packet in a tunnel is to GSO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// An IP header in an IP header: `SKB_GSO_IPXIP4`, `SKB_GSO_IPXIP6`.
+    IpInIp,
+    /// `SKB_GSO_GRE`.
+    Gre,
+    /// `SKB_GSO_UDP_TUNNEL`, with or without `_CSUM`.
+    Udp,
+}
+
+impl TunnelKind {
+    /// Every one, with its name in documents.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("ipxip", Self::IpInIp), ("gre", Self::Gre), ("udp-tunnel", Self::Udp)];
 }
 
 impl Layer {
     /// Every one, with its name in documents.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("link", Self::Link),
         ("tag", Self::Tag),
         ("network", Self::Network),
         ("extension", Self::Extension),
         ("transport", Self::Transport),
+        ("tunnel", Self::Tunnel),
     ];
 }
 
@@ -122,10 +185,44 @@ pub struct Bits {
 pub struct Checksum {
     /// Where it is.
     pub field: Field,
-    /// Whether it covers a pseudo-header, the header and all bytes behind it (true), or the header alone.
-    pub payload: bool,
+    /// What it covers.
+    pub covers: Covers,
+    /// Whether 0 means that there is none.
+    pub zero_is_none: bool,
+    /// It is there only where one of these bits is set.
+    pub when: Option<Field>,
     /// The reason for a wrong one.
     pub bypass: String,
+}
+
+/// What a checksum covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// The header alone.
+    Header,
+    /// A pseudo-header, the header and all bytes behind it.
+    Payload,
+    /// The header and all bytes behind it.
+    Rest,
+}
+
+impl Covers {
+    /// Every one, with its name in documents.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("header", Self::Header), ("payload", Self::Payload), ("rest", Self::Rest)];
+}
+
+/// A field that is there only where one of some bits is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionalField {
+    /// The name.
+    pub name: String,
+    /// The bits.
+    pub when: Field,
+    /// Where it is.
+    pub field: Field,
+    /// The rule.
+    pub rule: FieldRule,
 }
 
 /// Bits of a header and their rule. Longer than a [`Field`]: an address is one.
@@ -141,6 +238,8 @@ pub struct GroField {
     pub mask: Option<u64>,
     /// The rule.
     pub rule: FieldRule,
+    /// The engine's word that the field goes to, one of [`WORDS`](crate::WORDS), and by how many bits it is shifted left there.
+    pub into: Option<(String, u32)>,
 }
 
 impl GroField {
@@ -176,11 +275,13 @@ pub enum FieldRule {
     First,
     /// A condition, a length or a flush test already gives it one value.
     Checked,
+    /// It is zero in both or in neither, or it is another flow.
+    Presence,
 }
 
 impl FieldRule {
     /// Every one, with its name in documents.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("identify", Self::Identify),
         ("equal", Self::Equal),
         ("continue", Self::Continue),
@@ -189,6 +290,7 @@ impl FieldRule {
         ("rewrite", Self::Rewrite),
         ("first", Self::First),
         ("checked", Self::Checked),
+        ("presence", Self::Presence),
     ];
 }
 
@@ -218,6 +320,11 @@ impl NodeGro {
             }
         }
         mask
+    }
+
+    /// The rule of the engine by which a test switches the test of this name off.
+    pub fn mutant(&self, name: &str) -> Option<&str> {
+        self.mutants.iter().find(|(test, _)| test == name).map(|(_, rule)| rule.as_str())
     }
 
     /// The rule of a bit, `bit` 0 being the most significant of its byte.

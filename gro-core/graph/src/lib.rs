@@ -23,7 +23,8 @@ mod walk;
 
 pub use error::{Fault, GraphError};
 pub use gro::{
-    Bits, Checksum, FieldRule, GroField, Layer, NodeGro, ParserGro, PresentLength, Requires, Tests, Unequal,
+    Bits, Checksum, Covers, EntryGro, FieldRule, GroField, Layer, NodeGro, OptionalField, ParserGro,
+    PresentLength, Requires, Settings, Tests, TunnelKind, Unequal,
 };
 pub use model::{
     Action, Comparison, Condition, Entry, Field, FlagField, FlagFields, FlagTable, Graph, HeaderLength,
@@ -43,7 +44,7 @@ pub const LENGTH_MAX: u64 = 65_535;
 /// Most bytes of a name.
 pub const NAME_MAX: usize = 64;
 /// The reasons with which a document may refuse a frame: the names of the engine's `Bypass` that a parser can give.
-pub const REASONS: [&str; 12] = [
+pub const REASONS: [&str; 14] = [
     "not_ip",
     "truncated",
     "ip_options",
@@ -56,4 +57,13 @@ pub const REASONS: [&str; 12] = [
     "udp_off",
     "udp_no_checksum",
     "udp_length",
+    "tunnel",
+    "nested",
 ];
+/// The settings of an engine that a document can ask for.
+pub const SWITCHES: [&str; 6] = ["udp-forwarding", "vlan-in-band", "ip-in-ip", "gre", "vxlan", "geneve"];
+/// The rule sets, oldest first.
+pub const PROFILES: [&str; 3] = ["linux-6.12", "linux-6.18", "linux-7.x"];
+/// The words of the engine's `Packet` that a field can go to.
+pub const WORDS: [&str; 9] =
+    ["label", "addresses", "class", "id_check", "ports", "seq", "ack", "control", "check_urgent"];

@@ -1,6 +1,6 @@
 //! A graph: nodes are headers, edges are what their next-protocol field can say. References are indices into [`Graph`].
 
-use crate::gro::{NodeGro, ParserGro};
+use crate::gro::{EntryGro, NodeGro, ParserGro, Settings};
 
 /// A parse graph, checked: every index is in range and every field inside its header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +163,8 @@ pub struct Entry {
     pub key: u64,
     /// Index of the header that follows.
     pub node: usize,
+    /// When the entry is there.
+    pub gro: EntryGro,
 }
 
 /// What must hold for a header, or the parse ends.
@@ -360,6 +362,12 @@ impl Graph {
         }
         edges.extend(node.next_node.map(|node| (None, node)));
         edges
+    }
+
+    /// The entry for a key that is there under `settings`.
+    pub fn entry(&self, table: usize, key: u64, settings: &Settings<'_>) -> Option<&Entry> {
+        let entries = self.tables.get(table).map_or(&[][..], |table| &table.entries);
+        entries.iter().find(|entry| entry.key == key && entry.gro.holds(settings))
     }
 
     /// The longest that a node's header can be, in bytes.

@@ -161,12 +161,13 @@ fn entries(place: &str, values: &[Value], context: &mut Context) -> Result1<Vec<
         let key = object.needed("key")?;
         let node = object.text("node")?.ok_or_else(|| object.wrong(Fault::Missing("node")))?;
         let node = context.node(place, node)?;
+        let gro = gro::entry(&mut object, context)?;
         object.unused(context, "encap");
         object.end(context);
         if !seen.insert(key) {
             return Err(wrong(place, Fault::Duplicate { kind: "key", name: format!("{key:#x}") }));
         }
-        entries.push(Entry { name, key, node });
+        entries.push(Entry { name, key, node, gro });
     }
     Ok(entries)
 }

@@ -5,7 +5,7 @@
 //! is known, if `next-proto-first` asks for that now; conditions; the stated length is not too short, and its bytes are there;
 //! the length field under `gro` agrees with the frame; options; the next protocol is known.
 
-use crate::gro::Unequal;
+use crate::gro::{Settings, Unequal};
 use crate::model::{Graph, HeaderLength, Node, Parser, Test, Tlvs};
 
 /// What a parser sees in a frame. Offsets and lengths are bytes from the start of the frame.
@@ -85,8 +85,8 @@ pub enum Why {
     Encaps,
 }
 
-/// Walks the headers of a frame. `switches` are the settings that are on ([`crate::Requires`]).
-pub fn walk(graph: &Graph, parser: &Parser, frame: &[u8], switches: &[&str]) -> Walk {
+/// Walks the headers of a frame.
+pub fn walk(graph: &Graph, parser: &Parser, frame: &[u8], settings: &Settings<'_>) -> Walk {
     let mut walk = Walk {
         steps: Vec::new(),
         end: 0,
@@ -100,9 +100,9 @@ pub fn walk(graph: &Graph, parser: &Parser, frame: &[u8], switches: &[&str]) -> 
         let stop = if parser.max_nodes.is_some_and(|most| walk.steps.len() >= most as usize) {
             Err(refuse(Why::Nodes, None))
         } else if encaps > parser.max_encaps {
-            Err(refuse(Why::Encaps, None))
+            Err(refuse(Why::Encaps, parser.gro.max_encaps.as_ref()))
         } else {
-            header(graph, parser, node, frame, switches, &mut walk)
+            header(graph, parser, node, frame, settings, &mut walk)
         };
         match stop {
             Ok((step, follower)) => {
@@ -137,12 +137,12 @@ fn header(
     parser: &Parser,
     node: &Node,
     frame: &[u8],
-    switches: &[&str],
+    settings: &Settings<'_>,
     walk: &mut Walk,
 ) -> Result<(Step, Option<usize>), Refusal> {
     let start = walk.end;
     if let Some(requires) =
-        node.gro.requires.as_ref().filter(|need| !switches.contains(&need.switch.as_str()))
+        node.gro.requires.as_ref().filter(|need| !settings.switches.contains(&need.switch.as_str()))
     {
         return Err(refuse(Why::Off, Some(&requires.bypass)));
     }
@@ -152,8 +152,7 @@ fn header(
     let key = node.next.and_then(|next| next.field.read(bytes));
     let follower = match (node.next, key) {
         (Some(next), Some(key)) => {
-            let entries = graph.tables.get(next.table).map_or(&[][..], |table| &table.entries);
-            let entry = entries.iter().find(|entry| entry.key == key).map(|entry| entry.node);
+            let entry = graph.entry(next.table, key, settings).map(|entry| entry.node);
             entry.or(next.wildcard).map(Some).ok_or(refuse(Why::Unknown(key), node.gro.unknown_next.as_ref()))
         }
         _ => Ok(node.next_node),

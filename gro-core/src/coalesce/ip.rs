@@ -2,7 +2,7 @@
 //! `inet_gro_flush` and `ipv6_gro_flush`, include/net/gro.h).
 
 use crate::flow::{FIXED, FIXED_OUTER, Flow};
-use crate::parse::Packet;
+use crate::parse::{Packet, masks};
 use crate::profile::Profile;
 use crate::reason::FlushReason;
 use crate::rule::Rule;
@@ -38,7 +38,7 @@ fn allows_fixed<P: Profile>(class: u32) -> bool {
 /// Zero when the headers may be merged.
 #[inline(always)]
 pub(super) fn differs<P: Profile>(held: &Flow, packet: &Packet, fixed_id: u32) -> u32 {
-    let class = held.class ^ packet.class;
+    let class = (held.class ^ packet.class) & masks::CLASS;
     let class = Rule::Ttl.of::<P>(class & TTL)
         | Rule::Tos.of::<P>(class & TOS)
         | Rule::DontFragment.of::<P>(class & DONT_FRAGMENT);
@@ -55,7 +55,7 @@ fn outer_differs<P: Profile>(held: &Flow, packet: &Packet, fixed_id: u32) -> u32
     if !packet.is_encapsulated() {
         return 0;
     }
-    let class = Rule::OuterClass.of::<P>(held.outer.class ^ packet.outer.class);
+    let class = Rule::OuterClass.of::<P>((held.outer.class ^ packet.outer.class) & masks::CLASS);
     let offset = id_offset::<P>(held.outer.id_check, packet.outer.id_check);
     let id = if packet.outer.ipv6() != 0 {
         0

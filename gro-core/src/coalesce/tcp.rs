@@ -3,7 +3,7 @@
 
 use super::{FIN, PSH, RST, SYN, URG};
 use crate::flow::{Difference, Flow};
-use crate::parse::Packet;
+use crate::parse::{Packet, masks};
 use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
 use crate::rule::Rule;
@@ -22,7 +22,7 @@ const UDP_SEGMENTS_MAX: u32 = 64;
 pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> u32 {
     Rule::Cwr.of::<P>(packet.control & P::CONTROL_ALONE)
         | control_difference::<P>(held, packet)
-        | Rule::Ack.of::<P>(held.ack ^ packet.ack)
+        | Rule::Ack.of::<P>((held.ack ^ packet.ack) & masks::ACK)
         | Rule::Sequence.of::<P>(held.next_seq ^ packet.seq)
         | Rule::Options.of::<P>(difference.0)
         | if P::on(Rule::UrgentDiffers) { 0 } else { held.urgent ^ packet.check_urgent & 0xffff }

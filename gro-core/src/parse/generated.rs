@@ -1,4 +1,8 @@
-//! Written by hand for now.
+//! Generated from `gro-core/parser.json` by `cargo xtask codegen`: change that, not this.
+//!
+//! One function a header, in the order in which a frame has them. A function checks that its header is there and acceptable, writes
+//! what the engine compares into the packet, and says which header follows. `w0`, `w1` and so on are a header's 32-bit words;
+//! of some only the bytes that are used are read.
 
 use super::{Cursor, Packet, Parsed, TunnelKind, fits, sum};
 use crate::profile::{Config, Profile, Release, UdpMode, VlanMode, tunnel};
@@ -6,18 +10,54 @@ use crate::reason::Bypass;
 use crate::rule::Rule;
 use crate::window::Window;
 
-/// Bits of headers that must be equal: for each header, words of 32 bits from its start.
+/// Which bits must be equal. Of a header, words of 32 bits from its start: `IDENTIFY` tells flows apart, `EQUAL` must hold for
+/// a segment to join. Of a word of [`Packet`], the bits in it that must be equal to join.
 pub mod masks {
-    /// `ipv6`: bits of a flow's identity.
+    /// Of header `ethernet`.
+    pub const ETHERNET_IDENTIFY: [u32; 4] = [!0, !0, !0, 0xffff_0000];
+    /// Of header `vlan-outer`.
+    pub const VLAN_OUTER_IDENTIFY: [u32; 1] = [!0];
+    /// Of header `vlan-inner`.
+    pub const VLAN_INNER_IDENTIFY: [u32; 1] = [!0];
+    /// Of header `pppoe`.
+    pub const PPPOE_IDENTIFY: [u32; 2] = [0x0000_ffff, 0x0000_ffff];
+    /// Of header `ipv4`.
+    pub const IPV4_IDENTIFY: [u32; 5] = [0, 0, 0x00ff_0000, !0, !0];
+    /// Of header `ipv4`.
+    pub const IPV4_EQUAL: [u32; 5] = [0x00ff_0000, 0x0000_4000, 0xff00_0000, 0, 0];
+    /// Of header `ipv6`.
     pub const IPV6_IDENTIFY: [u32; 10] = [0xf00f_ffff, 0x0000_ff00, !0, !0, !0, !0, !0, !0, !0, !0];
-    /// `tcp`: bits that must be equal to join.
-    pub const TCP_EQUAL: [u32; 5] = [0, 0, 0xffff_ffff, 0xfff6_ffff, 0];
+    /// Of header `ipv6`.
+    pub const IPV6_EQUAL: [u32; 10] = [0x0ff0_0000, 0x0000_00ff, 0, 0, 0, 0, 0, 0, 0, 0];
+    /// Of header `ipv6-extension`.
+    pub const IPV6_EXTENSION_IDENTIFY: [u32; 2] = [!0, !0];
+    /// Of header `tcp`.
+    pub const TCP_IDENTIFY: [u32; 5] = [!0, 0, 0, 0, 0];
+    /// Of header `tcp`.
+    pub const TCP_EQUAL: [u32; 5] = [0, 0, !0, 0xfff6_ffff, 0];
+    /// Of header `udp-datagram`.
+    pub const UDP_DATAGRAM_IDENTIFY: [u32; 2] = [!0, 0];
+    /// Of header `udp-tunnel`.
+    pub const UDP_TUNNEL_IDENTIFY: [u32; 2] = [!0, 0];
+    /// Of header `vxlan`.
+    pub const VXLAN_IDENTIFY: [u32; 2] = [!0, !0];
+    /// Of header `geneve`.
+    pub const GENEVE_IDENTIFY: [u32; 2] = [!0, !0];
+    /// Of header `gre`.
+    pub const GRE_IDENTIFY: [u32; 1] = [!0];
+    /// Of `Packet::ack`.
+    pub const ACK: u32 = !0;
+    /// Of `Packet::class`.
+    pub const CLASS: u32 = 0x0001_ffff;
+    /// Of `Packet::control`.
+    pub const CONTROL: u32 = 0xfff6_ffff;
 }
 
 /// The headers by number.
 pub(super) struct Header;
 
 impl Header {
+    /// The one that a frame begins with.
     pub(super) const FIRST: u32 = Self::ETHERNET;
     const ETHERNET: u32 = 0;
     const VLAN_OUTER: u32 = 1;
@@ -37,8 +77,7 @@ impl Header {
     const IPV6_IN_IP: u32 = 15;
 }
 
-const FRAME_MAX: u32 = super::FRAME_MAX;
-
+/// Parses headers from `next` on, up to the payload or up to where another part begins.
 #[inline(always)]
 pub(super) fn headers<P: Profile>(
     window: &Window<'_>,
@@ -77,7 +116,7 @@ pub(super) fn headers<P: Profile>(
         return Ok(packet.pause::<P>(Rule::Extensions, start, cursor.at, next));
     }
     if next == Header::TCP {
-        return tcp::<P>(window, packet, cursor);
+        return tcp::<P>(window, config, packet, cursor);
     }
     if next == Header::UDP {
         next = udp::<P>(window, config, packet, cursor)?;
@@ -85,6 +124,7 @@ pub(super) fn headers<P: Profile>(
     if next == Header::UDP_DATAGRAM {
         return udp_datagram::<P>(window, config, packet, cursor);
     }
+    // From here on a tunnel.
     if packet.is_encapsulated() {
         return Err(Bypass::Nested);
     }
@@ -101,16 +141,16 @@ pub(super) fn headers<P: Profile>(
         return gre::<P>(window, config, packet, cursor);
     }
     if next == Header::IPV4_IN_IP {
-        packet.encapsulate::<P>(TunnelKind::IpInIp);
-        return Ok(packet.goes_on(cursor.at, Header::IPV4));
+        return ipv4_in_ip::<P>(window, config, packet, cursor);
     }
     if next == Header::IPV6_IN_IP {
-        packet.encapsulate::<P>(TunnelKind::IpInIp);
-        return Ok(packet.goes_on(cursor.at, Header::IPV6));
+        return ipv6_in_ip::<P>(window, config, packet, cursor);
     }
+    // No header has another number.
     Err(Bypass::Protocol)
 }
 
+/// Header `ethernet`.
 #[inline(always)]
 fn ethernet<P: Profile>(
     window: &Window<'_>,
@@ -120,88 +160,80 @@ fn ethernet<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 14)?;
-    if window.len() > FRAME_MAX {
+    if window.len() > 65535 {
         return Err(Bypass::TooLong);
     }
-    let key = window.be16(at + 12) as u32;
     packet.link::<P>(at, [window.be32(at), window.be32(at + 4), window.be32(at + 8)]);
+    let key = window.be16(at + 12) as u32;
     *cursor = Cursor { at: at + 14, key };
-    Ok(match key {
-        0x0800 => Header::IPV4,
-        0x86dd => Header::IPV6,
-        0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
-        0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
-        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
-        _ => return Err(Bypass::NotIp),
-    })
+    ethertypes::<P>(key, config).ok_or(Bypass::NotIp)
 }
 
+/// Header `vlan-outer`.
 #[inline(always)]
 fn vlan_outer<P: Profile>(
     window: &Window<'_>,
-    _config: &Config,
+    config: &Config,
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 4)?;
-    let key = window.be16(at + 2) as u32;
-    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
+    // tci, ethertype
+    let w0 = window.be32(at);
+    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | w0 >> 16));
+    let key = w0 & 0xffff;
     *cursor = Cursor { at: at + 4, key };
-    Ok(match key {
-        0x0800 => Header::IPV4,
-        0x86dd => Header::IPV6,
-        0x8100 => Header::VLAN_INNER,
-        0x88a8 => Header::VLAN_INNER,
-        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
-        _ => return Err(Bypass::NotIp),
-    })
+    ethertypes_behind_a_tag::<P>(key, config).ok_or(Bypass::NotIp)
 }
 
+/// Header `vlan-inner`.
 #[inline(always)]
 fn vlan_inner<P: Profile>(
     window: &Window<'_>,
-    _config: &Config,
+    config: &Config,
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 4)?;
-    let key = window.be16(at + 2) as u32;
-    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | window.be16(at) as u32));
+    // tci, ethertype
+    let w0 = window.be32(at);
+    packet.chain.push(Rule::InBandVlan.of::<P>(cursor.key << 16 | w0 >> 16));
+    let key = w0 & 0xffff;
     *cursor = Cursor { at: at + 4, key };
-    Ok(match key {
-        0x0800 => Header::IPV4,
-        0x86dd => Header::IPV6,
-        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
-        _ => return Err(Bypass::NotIp),
-    })
+    ethertypes_behind_two_tags::<P>(key, config).ok_or(Bypass::NotIp)
 }
 
+/// Header `pppoe`.
 #[inline(always)]
 fn pppoe<P: Profile>(
     window: &Window<'_>,
-    _config: &Config,
+    config: &Config,
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 8)?;
-    let key = window.be16(at + 6) as u32;
-    if window.be16(at) != 0x1100 {
+    // version-type-code, session
+    let w0 = window.be32(at);
+    // length, protocol
+    let w1 = window.be32(at + 4);
+    if w0 >> 16 != 0x1100 {
         return Err(Bypass::Tunnel);
     }
-    packet.chain.push(window.be32(at));
-    packet.chain.push(window.be32(at + 4) & 0x0000_ffff);
+    if (w1 >> 16) + 6 != window.len() - at {
+        return Err(Bypass::Tunnel);
+    }
+    packet.chain.push(cursor.key << 16);
+    packet.chain.push(w0 & 0xffff);
     packet.session(at);
+    let key = w1 & 0xffff;
     *cursor = Cursor { at: at + 8, key };
-    Ok(match key {
-        0x0021 => Header::IPV4,
-        0x0057 => Header::IPV6,
-        _ => return Err(Bypass::NotIp),
-    })
+    ppp_protocols::<P>(key, config).ok_or(Bypass::NotIp)
 }
 
+/// Header `ipv4`.
 #[inline(always)]
 fn ipv4<P: Profile>(
     window: &Window<'_>,
@@ -211,38 +243,40 @@ fn ipv4<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 20)?;
-    let word = |index: u32| window.be32(at + 4 * index);
-    let words = [word(0), word(1), word(2), word(3), word(4)];
-    let key = words[2] >> 16 & 0xff;
-    if words[0] >> 24 != 0x45 && P::on(Rule::Ipv4Options) {
+    // version, ihl, tos, total-length
+    let w0 = window.be32(at);
+    // identification, reserved, dont-fragment, fragment
+    let w1 = window.be32(at + 4);
+    // ttl, protocol, checksum
+    let w2 = window.be32(at + 8);
+    // source
+    let w3 = window.be32(at + 12);
+    // destination
+    let w4 = window.be32(at + 16);
+    if w0 >> 24 != 0x45 && P::on(Rule::Ipv4Options) {
         return Err(Bypass::IpOptions);
     }
-    if words[1] & 0x3fff != 0 && P::on(Rule::Ipv4Fragment) {
+    if w1 & 0x3fff != 0 && P::on(Rule::Ipv4Fragment) {
         return Err(Bypass::Fragment);
     }
-    if sum(&words) != 0xffff && P::on(Rule::Ipv4Checksum) {
+    if sum(&[w0, w1, w2, w3, w4]) != 0xffff && P::on(Rule::Ipv4Checksum) {
         return Err(Bypass::IpChecksum);
     }
-    packet.key.protocol = 0x0800 << 16 | key;
+    packet.key.protocol = 0x0800 << 16 | (w2 >> 16 & 0xff);
     packet.key.label = 0;
-    packet.key.addresses = [words[3], 0, 0, 0, words[4], 0, 0, 0];
-    packet.class = (words[0] >> 16 & 0xff) << 8 | words[2] >> 24 | (words[1] & 0x4000) << 2;
-    packet.id_check = words[1] & 0xffff_0000 | words[2] & 0xffff;
-    packet.mismatch |= words[0] & 0xffff != window.len() - at && P::on(Rule::Ipv4Length)
-        || words[1] & 0x8000 != 0 && P::on(Rule::Ipv4Reserved);
+    packet.key.addresses = [w3, 0, 0, 0, w4, 0, 0, 0];
+    packet.class = (w0 & 0xff_0000) >> 8 | (w1 & 0x4000) << 2 | w2 >> 24;
+    packet.id_check = w1 & 0xffff_0000 | w2 & 0xffff;
+    packet.mismatch |= (w0 & 0xffff) != window.len() - at && P::on(Rule::Ipv4Length)
+        || w1 >> 8 & 0x80 != 0 && P::on(Rule::Ipv4Reserved);
     packet.l3 = at;
     packet.l4 = at + 20;
+    let key = w2 >> 16 & 0xff;
     *cursor = Cursor { at: at + 20, key };
-    Ok(match key {
-        6 => Header::TCP,
-        17 => Header::UDP,
-        4 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV4_IN_IP,
-        41 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV6_IN_IP,
-        47 if config.tunnels & tunnel::GRE != 0 => Header::GRE,
-        _ => return Err(Bypass::Protocol),
-    })
+    ipv4_protocols::<P>(key, config).ok_or(Bypass::Protocol)
 }
 
+/// Header `ipv6`.
 #[inline(always)]
 fn ipv6<P: Profile>(
     window: &Window<'_>,
@@ -252,37 +286,31 @@ fn ipv6<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 40)?;
-    let word = |index: u32| window.be32(at + 4 * index);
-    let words = [word(0), word(1)];
-    let key = words[1] >> 8 & 0xff;
-    packet.key.protocol = 0x86dd << 16 | key;
-    packet.key.label = words[0] & masks::IPV6_IDENTIFY[0];
-    for index in 0..8 {
-        packet.key.addresses[index] = window.be32(at + 8 + 4 * index as u32);
-    }
-    packet.class = (words[0] >> 20 & 0xff) << 8 | words[1] & 0xff;
+    // version, traffic-class, flow-label
+    let w0 = window.be32(at);
+    // payload-length, next-header, hop-limit
+    let w1 = window.be32(at + 4);
+    packet.key.protocol = 0x86dd << 16 | (w1 >> 8 & 0xff);
+    packet.key.label = w0 & 0xf00f_ffff;
+    packet.key.addresses[0] = window.be32(at + 8);
+    packet.key.addresses[1] = window.be32(at + 12);
+    packet.key.addresses[2] = window.be32(at + 16);
+    packet.key.addresses[3] = window.be32(at + 20);
+    packet.key.addresses[4] = window.be32(at + 24);
+    packet.key.addresses[5] = window.be32(at + 28);
+    packet.key.addresses[6] = window.be32(at + 32);
+    packet.key.addresses[7] = window.be32(at + 36);
+    packet.class = (w0 & 0xff0_0000) >> 12 | w1 & 0xff;
     packet.id_check = 0;
-    packet.mismatch |= words[1] >> 16 != window.len() - at - 40 && P::on(Rule::Ipv6Length);
+    packet.mismatch |= w1 >> 16 != window.len() - at - 40 && P::on(Rule::Ipv6Length);
     packet.l3 = at;
     packet.l4 = at + 40;
+    let key = w1 >> 8 & 0xff;
     *cursor = Cursor { at: at + 40, key };
-    Ok(ipv6_next::<P>(key, config)?)
+    ipv6_next_headers::<P>(key, config).ok_or(Bypass::Protocol)
 }
 
-#[inline(always)]
-fn ipv6_next<P: Profile>(key: u32, config: &Config) -> Result<u32, Bypass> {
-    Ok(match key {
-        0 | 43 | 60 => Header::IPV6_EXTENSION,
-        44 if !P::on(Rule::Ipv6Fragment) => Header::IPV6_EXTENSION,
-        6 => Header::TCP,
-        17 => Header::UDP,
-        4 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV4_IN_IP,
-        41 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV6_IN_IP,
-        47 if config.tunnels & tunnel::GRE != 0 => Header::GRE,
-        _ => return Err(Bypass::Protocol),
-    })
-}
-
+/// Header `ipv6-extension`.
 #[inline(always)]
 fn ipv6_extension<P: Profile>(
     window: &Window<'_>,
@@ -292,34 +320,47 @@ fn ipv6_extension<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 8)?;
-    let end = at + window.u8(at + 1) as u32 * 8 + 8;
+    // next-header, length, data
+    let w0 = (window.be16(at) as u32) << 16;
+    let length = (w0 >> 16 & 0xff) * 8;
+    let end = at + length + 8;
     fits(window, end)?;
-    let key = window.u8(at) as u32;
     packet.l4 = end;
+    let key = w0 >> 24;
     *cursor = Cursor { at: end, key };
-    Ok(ipv6_next::<P>(key, config)?)
+    ipv6_next_headers::<P>(key, config).ok_or(Bypass::Protocol)
 }
 
+/// Header `tcp`.
 #[inline(always)]
-fn tcp<P: Profile>(window: &Window<'_>, packet: &mut Packet, cursor: &mut Cursor) -> Result<Parsed, Bypass> {
+fn tcp<P: Profile>(
+    window: &Window<'_>,
+    _config: &Config,
+    packet: &mut Packet,
+    cursor: &mut Cursor,
+) -> Result<Parsed, Bypass> {
     let at = cursor.at;
     fits(window, at + 20)?;
+    // data-offset, reserved, cwr-ece-urg-ack, psh, rst-syn, fin, window
+    let w3 = window.be32(at + 12);
     packet.udp = 0;
     packet.key.ports = window.be32(at);
     packet.seq = window.be32(at + 4);
     packet.ack = window.be32(at + 8);
-    packet.control = window.be32(at + 12);
+    packet.control = w3;
     packet.check_urgent = window.be32(at + 16);
-    let length = (packet.control >> 28) * 4;
+    let length = (w3 >> 28) * 4;
     if length < 20 && P::on(Rule::DataOffset) {
         return Err(Bypass::DataOffset);
     }
-    packet.payload = at + length;
-    fits(window, packet.payload)?;
+    let end = at + length;
+    fits(window, end)?;
+    packet.payload = end;
     packet.payload_len = window.len() - packet.payload;
     Ok(Parsed::Whole)
 }
 
+/// Header `udp`.
 #[inline(always)]
 fn udp<P: Profile>(
     window: &Window<'_>,
@@ -329,13 +370,11 @@ fn udp<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 8)?;
-    Ok(match window.be16(at + 2) as u32 {
-        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::UDP_TUNNEL,
-        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::UDP_TUNNEL,
-        _ => Header::UDP_DATAGRAM,
-    })
+    let key = window.be16(at + 2) as u32;
+    Ok(udp_ports::<P>(key, config).unwrap_or(Header::UDP_DATAGRAM))
 }
 
+/// Header `udp-datagram`.
 #[inline(always)]
 fn udp_datagram<P: Profile>(
     window: &Window<'_>,
@@ -343,34 +382,34 @@ fn udp_datagram<P: Profile>(
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<Parsed, Bypass> {
-    if config.udp as u32 == UdpMode::Off as u32 && P::on(Rule::UdpOff) {
+    if config.udp as u32 != UdpMode::Forwarding as u32 && P::on(Rule::UdpOff) {
         return Err(Bypass::UdpOff);
     }
     let at = cursor.at;
     fits(window, at + 8)?;
-    let words = [window.be32(at), window.be32(at + 4)];
-    let check = words[1] & 0xffff;
-    if check == 0 && P::on(Rule::UdpNoChecksum) {
-        return Err(Bypass::UdpNoChecksum);
-    }
-    let length = words[1] >> 16;
-    if length <= 8 && P::on(Rule::UdpLength) {
-        return Err(Bypass::UdpLength);
-    }
-    if length != window.len() - at && P::on(Rule::UdpLength) {
-        return Err(Bypass::UdpLength);
-    }
+    // length, checksum
+    let w1 = window.be32(at + 4);
     packet.udp = 1;
-    packet.key.ports = words[0];
+    packet.key.ports = window.be32(at);
     packet.seq = 0;
     packet.ack = 0;
     packet.control = 0;
-    packet.check_urgent = check << 16;
+    packet.check_urgent = (w1 & 0xffff) << 16;
+    if (w1 & 0xffff) == 0 && P::on(Rule::UdpNoChecksum) {
+        return Err(Bypass::UdpNoChecksum);
+    }
+    if w1 >> 16 <= 8 && P::on(Rule::UdpLength) {
+        return Err(Bypass::UdpLength);
+    }
+    if w1 >> 16 != window.len() - at && P::on(Rule::UdpLength) {
+        return Err(Bypass::UdpLength);
+    }
     packet.payload = at + 8;
     packet.payload_len = window.len() - packet.payload;
     Ok(Parsed::Whole)
 }
 
+/// Header `udp-tunnel`.
 #[inline(always)]
 fn udp_tunnel<P: Profile>(
     window: &Window<'_>,
@@ -380,17 +419,16 @@ fn udp_tunnel<P: Profile>(
 ) -> Result<u32, Bypass> {
     let at = cursor.at;
     fits(window, at + 8)?;
-    let key = window.be16(at + 2) as u32;
-    packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at)));
-    packet.checked(at, true, window.be16(at + 6) != 0);
+    // source-port, destination-port
+    let w0 = window.be32(at);
+    packet.chain.push(Rule::TunnelHeader.of::<P>(w0));
+    packet.checked(at, true, (window.be16(at + 6) as u32) != 0);
+    let key = w0 & 0xffff;
     *cursor = Cursor { at: at + 8, key };
-    Ok(match key {
-        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,
-        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::GENEVE,
-        _ => return Err(Bypass::Protocol),
-    })
+    udp_tunnels::<P>(key, config).ok_or(Bypass::Tunnel)
 }
 
+/// Header `vxlan`.
 #[inline(always)]
 fn vxlan<P: Profile>(
     window: &Window<'_>,
@@ -403,36 +441,38 @@ fn vxlan<P: Profile>(
     packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at)));
     packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at + 4)));
     packet.encapsulate::<P>(TunnelKind::Udp);
-    Ok(packet.goes_on(at + 8, Header::ETHERNET))
+    let next = Header::ETHERNET;
+    Ok(packet.goes_on(at + 8, next))
 }
 
+/// Header `geneve`.
 #[inline(always)]
 fn geneve<P: Profile>(
     window: &Window<'_>,
-    _config: &Config,
+    config: &Config,
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<Parsed, Bypass> {
     let at = cursor.at;
     fits(window, at + 8)?;
-    if window.u8(at) & 0xc0 != 0 && P::on(Rule::TunnelRefused) {
+    // version, options-length, flags, protocol
+    let w0 = window.be32(at);
+    if w0 >> 24 & 0xc0 != 0 && P::on(Rule::TunnelRefused) {
         return Err(Bypass::Tunnel);
     }
-    if window.u8(at + 1) & 0x80 != 0 && P::on(Rule::TunnelRefused) {
+    if w0 >> 16 & 0x80 != 0 && P::on(Rule::TunnelRefused) {
         return Err(Bypass::Tunnel);
     }
-    let end = at + (window.u8(at) as u32 & 0x3f) * 4 + 8;
+    let length = (w0 >> 24 & 0x3f) * 4;
+    let end = at + length + 8;
     fits(window, end)?;
-    let next = match window.be16(at + 2) as u32 {
-        0x6558 => Header::ETHERNET,
-        0x0800 => Header::IPV4,
-        0x86dd => Header::IPV6,
-        _ => return Err(Bypass::NotIp),
-    };
     packet.encapsulate::<P>(TunnelKind::Udp);
+    let key = w0 & 0xffff;
+    let next = geneve_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.pause::<P>(Rule::TunnelHeader, at, end, next))
 }
 
+/// Header `gre`.
 #[inline(always)]
 fn gre<P: Profile>(
     window: &Window<'_>,
@@ -442,31 +482,219 @@ fn gre<P: Profile>(
 ) -> Result<Parsed, Bypass> {
     let at = cursor.at;
     fits(window, at + 4)?;
-    let flags = window.be16(at) as u32;
-    if flags & 0x5fff != 0 && P::on(Rule::TunnelRefused) {
+    // flags, protocol
+    let w0 = window.be32(at);
+    if w0 >> 16 & 0x5fff != 0 && P::on(Rule::TunnelRefused) {
         return Err(Bypass::Tunnel);
     }
     let mut end = at + 4;
-    if flags & 0x8000 != 0 {
+    // checksum
+    if w0 >> 16 & 0x8000 != 0 {
         end += 4;
     }
-    if flags & 0x2000 != 0 {
+    // key
+    if w0 >> 16 & 0x2000 != 0 {
         end += 4;
     }
     fits(window, end)?;
-    let next = match window.be16(at + 2) as u32 {
-        0x6558 => Header::ETHERNET,
-        0x0800 => Header::IPV4,
-        0x86dd => Header::IPV6,
-        0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
-        0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
-        _ => return Err(Bypass::NotIp),
-    };
-    packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at)));
-    if flags & 0x2000 != 0 {
+    packet.chain.push(Rule::TunnelHeader.of::<P>(w0));
+    // key
+    if w0 >> 16 & 0x2000 != 0 {
         packet.chain.push(Rule::TunnelHeader.of::<P>(window.be32(at + 4)));
     }
-    packet.checked(at, false, flags & 0x8000 != 0);
+    packet.checked(at, false, w0 >> 16 & 0x8000 != 0);
     packet.encapsulate::<P>(TunnelKind::Gre);
+    let key = w0 & 0xffff;
+    let next = gre_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.goes_on(end, next))
+}
+
+/// Header `ipv4-in-ip`.
+#[inline(always)]
+fn ipv4_in_ip<P: Profile>(
+    _window: &Window<'_>,
+    _config: &Config,
+    packet: &mut Packet,
+    cursor: &mut Cursor,
+) -> Result<Parsed, Bypass> {
+    let at = cursor.at;
+    packet.encapsulate::<P>(TunnelKind::IpInIp);
+    let next = Header::IPV4;
+    Ok(packet.goes_on(at, next))
+}
+
+/// Header `ipv6-in-ip`.
+#[inline(always)]
+fn ipv6_in_ip<P: Profile>(
+    _window: &Window<'_>,
+    _config: &Config,
+    packet: &mut Packet,
+    cursor: &mut Cursor,
+) -> Result<Parsed, Bypass> {
+    let at = cursor.at;
+    packet.encapsulate::<P>(TunnelKind::IpInIp);
+    let next = Header::IPV6;
+    Ok(packet.goes_on(at, next))
+}
+
+/// Table `ethertypes`.
+#[inline(always)]
+fn ethertypes<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // ipv4
+        0x0800 => Header::IPV4,
+        // ipv6
+        0x86dd => Header::IPV6,
+        // 802.1q
+        0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // 802.1ad
+        0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // pppoe-session
+        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
+        _ => return None,
+    })
+}
+
+/// Table `ethertypes-behind-a-tag`.
+#[inline(always)]
+fn ethertypes_behind_a_tag<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+    Some(match key {
+        // ipv4
+        0x0800 => Header::IPV4,
+        // ipv6
+        0x86dd => Header::IPV6,
+        // 802.1q
+        0x8100 => Header::VLAN_INNER,
+        // 802.1ad
+        0x88a8 => Header::VLAN_INNER,
+        // pppoe-session
+        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
+        _ => return None,
+    })
+}
+
+/// Table `ethertypes-behind-two-tags`.
+#[inline(always)]
+fn ethertypes_behind_two_tags<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+    Some(match key {
+        // ipv4
+        0x0800 => Header::IPV4,
+        // ipv6
+        0x86dd => Header::IPV6,
+        // pppoe-session
+        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
+        _ => return None,
+    })
+}
+
+/// Table `ppp-protocols`.
+#[inline(always)]
+fn ppp_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+    Some(match key {
+        // ipv4
+        0x0021 => Header::IPV4,
+        // ipv6
+        0x0057 => Header::IPV6,
+        _ => return None,
+    })
+}
+
+/// Table `ipv4-protocols`.
+#[inline(always)]
+fn ipv4_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // tcp
+        6 => Header::TCP,
+        // udp
+        17 => Header::UDP,
+        // ipip
+        4 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV4_IN_IP,
+        // sit
+        41 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV6_IN_IP,
+        // gre
+        47 if config.tunnels & tunnel::GRE != 0 => Header::GRE,
+        _ => return None,
+    })
+}
+
+/// Table `ipv6-next-headers`.
+#[inline(always)]
+fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // tcp
+        6 => Header::TCP,
+        // udp
+        17 => Header::UDP,
+        // hop-by-hop
+        0 => Header::IPV6_EXTENSION,
+        // routing
+        43 => Header::IPV6_EXTENSION,
+        // destination-options
+        60 => Header::IPV6_EXTENSION,
+        // fragment
+        44 if !P::on(Rule::Ipv6Fragment) => Header::IPV6_EXTENSION,
+        // 4in6
+        4 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV4_IN_IP,
+        // 6in6
+        41 if config.tunnels & tunnel::IP_IN_IP != 0 => Header::IPV6_IN_IP,
+        // gre
+        47 if config.tunnels & tunnel::GRE != 0 => Header::GRE,
+        _ => return None,
+    })
+}
+
+/// Table `udp-ports`.
+#[inline(always)]
+fn udp_ports<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // vxlan
+        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::UDP_TUNNEL,
+        // geneve
+        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::UDP_TUNNEL,
+        _ => return None,
+    })
+}
+
+/// Table `udp-tunnels`.
+#[inline(always)]
+fn udp_tunnels<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // vxlan
+        4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,
+        // geneve
+        6081 if config.tunnels & tunnel::GENEVE != 0 => Header::GENEVE,
+        _ => return None,
+    })
+}
+
+/// Table `geneve-protocols`.
+#[inline(always)]
+fn geneve_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+    Some(match key {
+        // ethernet
+        0x6558 => Header::ETHERNET,
+        // ipv4
+        0x0800 => Header::IPV4,
+        // ipv6
+        0x86dd => Header::IPV6,
+        _ => return None,
+    })
+}
+
+/// Table `gre-protocols`.
+#[inline(always)]
+fn gre_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+    Some(match key {
+        // ipv4
+        0x0800 => Header::IPV4,
+        // ipv6
+        0x86dd => Header::IPV6,
+        // ethernet
+        0x6558 => Header::ETHERNET,
+        // 802.1q
+        0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // 802.1ad
+        0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        _ => return None,
+    })
 }

@@ -21,8 +21,6 @@ use crate::window::{HEADER_MAX, Window};
 use generated::Header;
 
 const ETHERTYPE_IPV6: u32 = 0x86dd;
-/// A frame that no wire carries: the lengths of IPv4 and of descriptors are 16 bits.
-const FRAME_MAX: u32 = 65_535;
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
 /// Offset of the network header in a frame without in-band VLAN tag; sizes count from here, tags included.

@@ -1,6 +1,6 @@
 //! Normalised Parser IR: one spelling of everything, defaults left out. What it writes reads back to the same graph.
 
-use crate::gro::{Bits, FieldRule, Layer, NodeGro, Tests, Unequal};
+use crate::gro::{Bits, Covers, FieldRule, Layer, NodeGro, OptionalField, Tests, TunnelKind, Unequal};
 use crate::model::{
     Action, Comparison, Condition, Field, FlagField, Graph, HeaderLength, Metadata, Next, Node, Parser,
     Table, Test, TlvEntry, Tlvs,
@@ -55,6 +55,7 @@ fn parser(graph: &Graph, parser: &Parser) -> Out {
                 ("profile", optional(&gro.profile)),
                 ("max-frame-length", limit(gro.max_frame_length)),
                 ("max-header-length", limit(gro.max_header_length)),
+                ("bypass", Out::of([("max-encaps", optional(&gro.max_encaps))])),
             ]),
         ),
     ])
@@ -114,7 +115,14 @@ fn next(graph: &Graph, next: Next) -> Out {
 fn entries(graph: &Graph, table: &Table) -> Out {
     let entry = |entry: &crate::model::Entry| {
         let name = entry.name.as_deref().map_or(Out::None, text);
-        Out::of([("name", name), ("key", hex(entry.key)), ("node", name_of(graph, Some(entry.node)))])
+        let optional = |word: &Option<String>| word.as_deref().map_or(Out::None, text);
+        let gro = Out::of([
+            ("if", optional(&entry.gro.only_if)),
+            ("since", optional(&entry.gro.since)),
+            ("without", optional(&entry.gro.without)),
+        ]);
+        let node = name_of(graph, Some(entry.node));
+        Out::of([("name", name), ("key", hex(entry.key)), ("node", node), ("gro", gro)])
     };
     even_empty(table.entries.iter().map(entry).collect())
 }
@@ -211,8 +219,15 @@ fn gro(gro: &NodeGro) -> Out {
         .as_ref()
         .map_or(Out::None, |need| Out::of([("switch", text(&need.switch)), ("bypass", text(&need.bypass))]));
     let checksum = gro.checksum.as_ref().map_or(Out::None, |sum| {
-        let covers = if sum.payload { "payload" } else { "header" };
-        field_and(sum.field, [("covers", text(covers)), ("bypass", text(&sum.bypass))])
+        field_and(
+            sum.field,
+            [
+                ("covers", text(word(&Covers::ALL, sum.covers))),
+                ("zero-is-none", flag(sum.zero_is_none)),
+                ("when", sum.when.map_or(Out::None, |when| field_and(when, []))),
+                ("bypass", text(&sum.bypass)),
+            ],
+        )
     });
     let length = gro.length.as_ref().map_or(Out::None, |length| {
         let unequal = match &length.unequal {
@@ -231,11 +246,22 @@ fn gro(gro: &NodeGro) -> Out {
             ("field-len", number(field.length)),
             ("mask", mask),
             ("rule", rule),
+            ("into", field.into.as_ref().map_or(Out::None, |(word, _)| text(word))),
+            ("into-shift", field.into.as_ref().map_or(Out::None, |&(_, shift)| shifted(shift))),
         ])
     };
+    let optional_field = |field: &OptionalField| {
+        let rule = text(word(&FieldRule::ALL, field.rule));
+        let more = field_and(field.field, [("when", field_and(field.when, [])), ("rule", rule)]);
+        Out::joined([("name", text(&field.name))], more)
+    };
+    let optional_fields = Out::List(gro.optional.iter().map(optional_field).collect());
+    let mutants = Out::Object(gro.mutants.iter().map(|(name, rule)| (name.clone(), text(rule))).collect());
     let fields = Out::List(gro.fields.iter().map(field).collect());
     Out::of([
         ("layer", gro.layer.map_or(Out::None, |layer| text(word(&Layer::ALL, layer)))),
+        ("ethertype", gro.ethertype.map_or(Out::None, |ethertype| hex(ethertype.into()))),
+        ("tunnel", gro.tunnel.map_or(Out::None, |kind| text(word(&TunnelKind::ALL, kind)))),
         ("requires", requires),
         ("next-proto-first", flag(gro.next_proto_first)),
         ("bypass", bypass),
@@ -246,7 +272,9 @@ fn gro(gro: &NodeGro) -> Out {
         ("never-held", tests(&gro.never_held)),
         ("closes", tests(&gro.closes)),
         ("fields", fields),
+        ("optional-fields", optional_fields),
         ("rest", gro.rest.map_or(Out::None, |rule| text(word(&FieldRule::ALL, rule)))),
+        ("mutants", mutants),
     ])
 }
 
@@ -306,6 +334,10 @@ fn number(value: u32) -> Out {
 
 fn hex(value: u64) -> Out {
     Out::Plain(format!("\"{value:#x}\""))
+}
+
+fn shifted(bits: u32) -> Out {
+    if bits == 0 { Out::None } else { number(bits) }
 }
 
 fn flag(value: bool) -> Out {

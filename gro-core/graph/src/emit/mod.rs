@@ -4,11 +4,13 @@ mod dot;
 mod json;
 mod layout;
 mod p4;
+mod rust;
 mod svg;
 
 pub use dot::dot;
 pub use json::json;
 pub use p4::p4;
+pub use rust::{Unsupported, rust};
 pub use svg::svg;
 
 use crate::model::{Graph, Node};
