@@ -150,3 +150,24 @@ impl Copy {
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gro_graph::{Graph, emit};
+
+    /// The part that needs no build: `cargo test` sees at once that a change to the document spoils the tutorial.
+    #[test]
+    fn the_tutorial_fits_the_document_and_adds_a_header_to_the_parser() {
+        let root = images::root().unwrap();
+        let tutorial = Tutorial::read(&root.join(TUTORIAL)).unwrap();
+        let document = fs::read_to_string(root.join(tutorial::DOCUMENT)).unwrap();
+        let parser = |document: &str| {
+            let (graph, notes) = Graph::read(tutorial::DOCUMENT, document).unwrap();
+            assert!(notes.is_empty(), "a key that nobody reads");
+            emit::rust(&graph).unwrap()
+        };
+        let (before, after) = (parser(&document), parser(&tutorial.apply(&document).unwrap()));
+        assert!(!before.contains("fn toy") && after.contains("fn toy"));
+    }
+}
