@@ -320,6 +320,34 @@ fn engine_flags_reach_the_engine() {
 }
 
 #[test]
+fn tunnels_are_looked_into_as_the_flag_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ipip.pcap");
+    let frames: Vec<_> = (0..FRAMES).map(|number| in_ip(number, &segment(number, 500, GSO_SIZE))).collect();
+    std::fs::write(&path, pcap(&frames)).unwrap();
+    let packets = |flags: &[&str]| {
+        let file = path.to_str().unwrap();
+        let output = gro([&["verify", file, "--backends", "user,nic", "-j"][..], flags].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let backends = &json["runs"][0]["backends"];
+        assert_eq!(backends["user"]["output_digest"], backends["nic"]["output_digest"]);
+        backends["user"]["packets"].as_u64().unwrap() as usize
+    };
+    assert_eq!(packets(&[]), 1);
+    for list in ["ip-in-ip", "ip-in-ip,gre", "geneve,vxlan,ip-in-ip"] {
+        assert_eq!(packets(&["--tunnels", list]), 1, "{list}");
+    }
+    for list in ["none", "gre", "vxlan,geneve"] {
+        assert_eq!(packets(&["--tunnels", list]), FRAMES, "{list}");
+    }
+    for list in ["ipip", "", "none,gre", "gre,"] {
+        let message = fails(["verify", "--tunnels", list]);
+        assert!(message.contains("ip-in-ip, gre, vxlan, geneve; or none"), "{list}: {message}");
+    }
+}
+
+#[test]
 fn every_subcommand_has_help() {
     let help = |arguments: &[&str]| {
         let output = gro(arguments);
@@ -423,6 +451,17 @@ fn segment(number: usize, window: u16, length: usize) -> Vec<u8> {
     let check = checksum(&[&frame[26..34], &[0, 6], &(20 + length as u16).to_be_bytes(), &frame[34..]]);
     frame[50..52].copy_from_slice(&check);
     frame
+}
+
+/// The packet of a frame, in IPv4 in IPv4.
+fn in_ip(number: usize, frame: &[u8]) -> Vec<u8> {
+    let (ethernet, packet) = frame.split_at(14);
+    let mut outer = vec![0x45, 0];
+    outer.extend((20 + packet.len() as u16).to_be_bytes());
+    outer.extend([1, number as u8, 0x40, 0, 64, 4, 0, 0, 192, 168, 0, 1, 192, 168, 0, 2]);
+    let check = checksum(&[&outer]);
+    outer[10..12].copy_from_slice(&check);
+    [ethernet, &outer, packet].concat()
 }
 
 fn checksum(parts: &[&[u8]]) -> [u8; 2] {
