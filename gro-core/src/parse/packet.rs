@@ -274,9 +274,9 @@ impl Packet {
     /// between the two, be they extension headers or a tunnel. Such a packet stays small here: a divergence on purpose.
     #[inline(always)]
     pub(crate) fn loses_headers<P: Profile>(&self) -> bool {
-        let extended = self.is_ipv6() && self.l4 - self.l3 > IPV6_HEADER + JUMBO_HEADER;
-        let tunnelled = self.is_encapsulated() && (self.is_ipv6() || self.outer.ipv6() != 0);
-        P::JUMBO_HEADER && (extended || tunnelled)
+        let outer = self.outer.ipv6() != 0;
+        let first = if outer { self.outer.l3() } else { self.l3 };
+        P::JUMBO_HEADER && (outer || self.is_ipv6()) && self.l4 - first > IPV6_HEADER + JUMBO_HEADER
     }
 
     /// Words of TCP options, at most [`crate::flow::OPTION_WORDS`].
