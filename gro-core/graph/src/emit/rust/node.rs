@@ -173,7 +173,7 @@ impl Writer<'_> {
         }
         let rule = identity_rule(node);
         let of = |word: &str| rule.as_ref().map_or(word.to_owned(), |rule| format!("{rule}.of::<P>({word})"));
-        let first = identify.first_mut().map_or(0, |word| std::mem::take(word));
+        let first = identify.first_mut().map_or(0, std::mem::take);
         // The upper half of the first word goes beside the key; the lower half is one more word.
         let upper = if first >> 16 == 0 {
             String::new()
