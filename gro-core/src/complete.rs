@@ -187,7 +187,9 @@ impl Merged {
             self.gso_type |= tunnel_type(&flow.outer) & many.wrapping_neg();
             // The inner transport header and payload sum to what completes their pseudo-header; the inner IPv6 length is new.
             let inner = length * ipv6 + !self.pseudo as u32;
-            self.write_outer::<P>(flow, flow.outer_sum + inner);
+            // Of a jumbo header, the next header moves there from the IPv6 header: only the option is new.
+            let jumbo = (JUMBO_OPTION + halves(self.jumbo)) & has_jumbo.wrapping_neg();
+            self.write_outer::<P>(flow, flow.outer_sum + inner + jumbo);
         }
     }
 
@@ -263,10 +265,13 @@ const PPPOE_HEADER: u32 = 6;
 /// The hop-by-hop header of a jumbogram (RFC 2675 section 2) in front of header `next`. The IPv6 header's own next header then
 /// is 0.
 pub fn jumbo_header(next: u8, jumbo: u32) -> [u8; JUMBO_HEADER as usize] {
-    const TLV_JUMBO: u8 = 0xc2;
+    let [kind, len] = (JUMBO_OPTION as u16).to_be_bytes();
     let [a, b, c, d] = jumbo.to_be_bytes();
-    [next, 0, TLV_JUMBO, 4, a, b, c, d]
+    [next, 0, kind, len, a, b, c, d]
 }
+
+/// Type and length of its option.
+const JUMBO_OPTION: u32 = 0xc204;
 
 /// A length as an IP header states it: 0 for what 16 bits cannot say.
 #[inline(always)]
