@@ -186,8 +186,8 @@ impl Merged {
         if flow.outer.places != 0 {
             self.gso_type |= tunnel_type(&flow.outer) & many.wrapping_neg();
             // The inner transport header and payload sum to what completes their pseudo-header; the inner IPv6 length is new.
-            // So are the bytes of a jumbo header but for the next header, which only moves there.
-            let jumbo = (0xc204 + halves(self.jumbo)) & has_jumbo.wrapping_neg();
+            // So is the option of a jumbo header; its next header only moves there.
+            let jumbo = (JUMBO_OPTION as u32 + halves(self.jumbo)) & has_jumbo.wrapping_neg();
             let inner = length * ipv6 + !self.pseudo as u32 + jumbo;
             self.write_outer::<P>(flow, flow.outer_sum + inner);
         }
@@ -263,12 +263,15 @@ fn tunnel_type(outer: &Outer) -> u32 {
 /// Bytes of a PPPoE header that its length does not count (RFC 2516 section 4).
 const PPPOE_HEADER: u32 = 6;
 
+/// Type and length of the jumbo payload option (RFC 2675 section 2).
+const JUMBO_OPTION: u16 = 0xc204;
+
 /// The hop-by-hop header of a jumbogram (RFC 2675 section 2) in front of header `next`. The IPv6 header's own next header then
 /// is 0.
 pub fn jumbo_header(next: u8, jumbo: u32) -> [u8; JUMBO_HEADER as usize] {
-    const TLV_JUMBO: u8 = 0xc2;
+    let [kind, length] = JUMBO_OPTION.to_be_bytes();
     let [a, b, c, d] = jumbo.to_be_bytes();
-    [next, 0, TLV_JUMBO, 4, a, b, c, d]
+    [next, 0, kind, length, a, b, c, d]
 }
 
 /// A length as an IP header states it: 0 for what 16 bits cannot say.
