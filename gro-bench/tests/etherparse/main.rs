@@ -137,7 +137,7 @@ fn a_planted_error_is_noticed() {
         |packet| packet.id_check ^= 1 << 16,
         |packet| packet.check_urgent ^= 1 << 31,
         |packet| packet.mismatch ^= true,
-        |packet| packet.chain.len += 1,
+        |packet| packet.udp ^= 1,
     ];
     let mut generator = Generator::new(1);
     let (mut parsed, mut refused) = (0, 0);

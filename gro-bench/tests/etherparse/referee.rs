@@ -8,11 +8,10 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::err::{LenError, ipv4, tcp};
 use etherparse::{
     EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
-    SingleVlanHeaderSlice, TcpHeaderSlice, UdpHeaderSlice, ether_type, ip_number,
+    SingleVlanHeaderSlice, TcpHeaderSlice, UdpHeaderSlice, ether_type,
 };
 use gro_core::profile::tunnel;
 use gro_core::{Bypass, Config, HEADER_MAX, UdpMode, VlanMode};
-use std::net::IpAddr;
 
 const FRAME_MAX: usize = 65_535;
 const ETHERNET_IN_TUNNEL: EtherType = EtherType(0x6558);
@@ -114,18 +113,15 @@ impl<'a> Walk<'a> {
         let in_tunnel = self.is_in_tunnel();
         let header = Ethernet2HeaderSlice::from_slice(self.rest()).map_err(|_: LenError| self.cut(14))?;
         self.refuse_if(self.frame.len() > FRAME_MAX, Bypass::TooLong);
-        let macs = [header.destination(), header.source()].concat();
-        if in_tunnel {
-            self.seen.push_all(&macs);
-        } else {
-            self.seen.macs = macs;
+        if !in_tunnel {
+            self.seen.macs = [header.destination(), header.source()];
         }
         self.pass(if in_tunnel { "ethernet in tunnel" } else { "ethernet" }, 14);
-        self.ethertype(header.ether_type(), header.ether_type().0, 2)
+        self.ethertype(header.ether_type(), 2)
     }
 
     /// Behind an ethertype, with `tags` VLAN tags at most.
-    fn ethertype(&mut self, ether_type: EtherType, identify: u16, tags: usize) -> Step {
+    fn ethertype(&mut self, ether_type: EtherType, tags: usize) -> Step {
         let in_band = self.config.vlan == VlanMode::InBand && tags > 0;
         match ether_type {
             ether_type::IPV4 => self.ipv4(),
@@ -134,12 +130,8 @@ impl<'a> Walk<'a> {
                 self.settle()?;
                 let header =
                     SingleVlanHeaderSlice::from_slice(self.rest()).map_err(|_: LenError| self.cut(4))?;
-                let tci = u32::from(header.priority_code_point().value()) << 13
-                    | u32::from(header.drop_eligible_indicator()) << 12
-                    | u32::from(header.vlan_identifier().value());
-                self.seen.chain.push(u32::from(identify) << 16 | tci);
                 self.pass(if tags == 2 { "vlan" } else { "vlan in vlan" }, 4);
-                self.ethertype(header.ether_type(), header.ether_type().0, tags - 1)
+                self.ethertype(header.ether_type(), tags - 1)
             }
             _ => self.refuse(Bypass::NotIp),
         }
@@ -211,7 +203,6 @@ impl<'a> Walk<'a> {
         ) {
             self.settle()?;
             let header = Ipv6RawExtHeaderSlice::from_slice(self.rest()).map_err(|_: LenError| self.cut(8))?;
-            self.seen.push_all(header.slice());
             self.pass("ipv6 extension", header.slice().len());
             number = header.next_header();
         }
@@ -293,7 +284,6 @@ impl<'a> Walk<'a> {
         };
         if let Some(behind) = behind {
             self.refuse_if(self.is_in_tunnel(), Bypass::Nested);
-            self.seen.chain.push(u32::from(ports[0]) << 16 | u32::from(ports[1]));
             self.pass("outer udp", 8);
             self.settle()?;
             return behind(self);
@@ -302,7 +292,7 @@ impl<'a> Walk<'a> {
         self.refuse_if(header.checksum() == 0, Bypass::UdpNoChecksum);
         let length = usize::from(header.length());
         self.refuse_if(length <= 8 || length != self.rest().len(), Bypass::UdpLength);
-        self.seen.transport = Transport::Udp;
+        self.seen.transport = Transport::Udp { rest: [0; 4] };
         self.seen.l4 = self.at;
         self.seen.ports = ports;
         self.seen.checksum = header.checksum();
@@ -318,9 +308,7 @@ impl<'a> Walk<'a> {
 
     /// RFC 7348: flags and a network number, then Ethernet.
     fn vxlan(&mut self) -> Step {
-        let header = self.rest();
         self.pass_unknown("vxlan", 8, 8)?;
-        self.seen.push_all(&header[..8]);
         self.encapsulate();
         self.settle()?;
         self.ethernet()
@@ -337,7 +325,6 @@ impl<'a> Walk<'a> {
         let length = 8 + 4 * words;
         self.pass_unknown("geneve", 8, length)?;
         self.encapsulate();
-        self.seen.push_all(&header[..length]);
         self.behind_tunnel(EtherType(u16::from_be_bytes([header[2], header[3]])), 0)
     }
 
@@ -360,8 +347,6 @@ impl<'a> Walk<'a> {
             (true, true) => "gre with checksum and key",
         };
         self.pass_unknown(name, 4, length)?;
-        // As the kernel, which takes the word behind the base header for the key even where it is the checksum.
-        self.seen.push_all(&header[..if has_key { 8 } else { 4 }]);
         self.encapsulate();
         self.behind_tunnel(ether_type, 2)
     }
@@ -372,8 +357,7 @@ impl<'a> Walk<'a> {
                 self.settle()?;
                 self.ethernet()
             }
-            // The tunnel header, which is part of the identity, has the ethertype of the tag.
-            _ => self.ethertype(ether_type, 0, tags),
+            _ => self.ethertype(ether_type, tags),
         }
     }
 
@@ -383,18 +367,6 @@ impl<'a> Walk<'a> {
 
     /// The IP header so far was an outer one.
     fn encapsulate(&mut self) {
-        let seen = &mut self.seen;
-        seen.outer_l3 = seen.l3;
-        let ethertype = if seen.is_ipv6 { ether_type::IPV6 } else { ether_type::IPV4 };
-        seen.chain.push(u32::from(ethertype.0) << 16 | u32::from(seen.protocol));
-        if seen.is_ipv6 {
-            seen.chain.push(u32::from(seen.version) << 28 | seen.label);
-        }
-        for address in [seen.source, seen.destination] {
-            match address {
-                IpAddr::V4(address) => seen.push_all(&address.octets()),
-                IpAddr::V6(address) => seen.push_all(&address.octets()),
-            }
-        }
+        self.seen.outer_l3 = self.seen.l3;
     }
 }

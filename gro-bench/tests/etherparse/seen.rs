@@ -6,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The innermost headers, and what stands in front of them. Offsets are from the start of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) macs: Vec<u8>,
-    /// Words of tags, extension headers and tunnels, in the order of [`gro_core::parse::Chain`].
-    pub(crate) chain: Vec<u32>,
+    /// Destination and source of the frame.
+    pub(crate) macs: [[u8; 6]; 2],
     /// 0 without a tunnel.
     pub(crate) outer_l3: usize,
     pub(crate) l3: usize,
@@ -47,7 +46,8 @@ pub(crate) enum Transport {
         window: u16,
         urgent: u16,
     },
-    Udp,
+    /// Sequence number, acknowledgement, flag word and urgent pointer are 0.
+    Udp { rest: [u32; 4] },
 }
 
 impl Seen {
@@ -72,13 +72,11 @@ impl Seen {
                 urgent: packet.check_urgent as u16,
             }
         } else {
-            assert_eq!((packet.udp, packet.seq, packet.ack, packet.control), (1, 0, 0, 0));
-            assert_eq!(packet.check_urgent & 0xffff, 0);
-            Transport::Udp
+            Transport::Udp { rest: [packet.seq, packet.ack, packet.control, packet.check_urgent & 0xffff] }
         };
+        let macs: Vec<u8> = key.macs.iter().flat_map(|word| word.to_be_bytes()).collect();
         Self {
-            macs: key.macs.iter().flat_map(|word| word.to_be_bytes()).collect(),
-            chain: packet.chain.words[..packet.chain.len as usize].to_vec(),
+            macs: std::array::from_fn(|which| std::array::from_fn(|at| macs[6 * which + at])),
             outer_l3: packet.outer_l3() as usize,
             l3: packet.l3 as usize,
             l4: packet.l4 as usize,
@@ -105,11 +103,5 @@ impl Seen {
     /// Nothing yet.
     pub(crate) fn nothing() -> Self {
         Self::of(&Packet::EMPTY)
-    }
-
-    /// Adds the words of a header to the chain.
-    pub(crate) fn push_all(&mut self, bytes: &[u8]) {
-        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u32::from(byte));
-        self.chain.extend(bytes.chunks_exact(4).map(word));
     }
 }
