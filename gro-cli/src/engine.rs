@@ -1,7 +1,7 @@
 //! What the engine is run with: the flags that several commands share.
 
 use clap::ValueEnum;
-use gro_core::{Config, Release, Rule, UdpMode, VlanMode};
+use gro_core::{Config, Release, Rule, UdpMode, VlanMode, tunnel};
 
 /// Config and rule set.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,10 @@ pub(crate) struct EngineArgs {
     /// Whether the device takes the outer VLAN tag off; if not, GRO looks behind tags in the bytes
     #[arg(long, value_enum, value_name = "on|off")]
     pub(crate) rx_vlan_strip: Option<Switch>,
+    /// Encapsulations that GRO looks into: some of ip-in-ip,gre,vxlan,geneve, or none; ip-in-ip,gre if not given, as in a kernel
+    /// without tunnel devices
+    #[arg(long, value_name = "LIST", value_parser = tunnels)]
+    pub(crate) tunnels: Option<u32>,
     /// Coalesce UDP or not
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) udp: Option<Udp>,
@@ -71,6 +75,7 @@ impl EngineArgs {
             Some(Switch::Off) => VlanMode::InBand,
             None => config.vlan,
         };
+        config.tunnels = self.tunnels.unwrap_or(config.tunnels);
         config
     }
 
@@ -86,6 +91,7 @@ impl EngineArgs {
             || self.gro_flush_timeout.is_some()
             || self.hz.is_some()
             || self.rx_vlan_strip.is_some()
+            || self.tunnels.is_some()
     }
 }
 
@@ -102,6 +108,22 @@ pub(crate) fn profile_or_running(asked: Option<Release>) -> Release {
 /// A rule set by its name.
 pub(crate) fn profile(name: &str) -> Result<Release, String> {
     Release::by_name(name).ok_or_else(|| format!("there are {}", Release::ALL.map(Release::name).join(", ")))
+}
+
+/// A set of encapsulations by their names.
+fn tunnels(list: &str) -> Result<u32, String> {
+    const KNOWN: [(&str, u32); 4] = [
+        ("ip-in-ip", tunnel::IP_IN_IP),
+        ("gre", tunnel::GRE),
+        ("vxlan", tunnel::VXLAN),
+        ("geneve", tunnel::GENEVE),
+    ];
+    if list == "none" {
+        return Ok(0);
+    }
+    let bit = |name: &str| KNOWN.iter().find(|(known, _)| *known == name).map(|(_, bit)| *bit);
+    let set = list.split(',').map(bit).try_fold(0, |set, bit| Some(set | bit?));
+    set.ok_or_else(|| format!("there are {}; or none", KNOWN.map(|(name, _)| name).join(", ")))
 }
 
 /// A rule by its name, in the spelling of the command line.

@@ -5,6 +5,7 @@ mod engine;
 mod explain;
 mod graph;
 mod hash;
+mod nic;
 mod progress;
 mod replay;
 mod verify;
@@ -29,6 +30,7 @@ enum Command {
     Explain(explain::Args),
     Graph(graph::Args),
     Hash(hash::Args),
+    Nic(nic::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Hash(args) => hash::run(&args),
+        Command::Nic(args) => nic::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

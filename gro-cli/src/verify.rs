@@ -3,7 +3,7 @@
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use gro_bench::report::{Report, Run, Side};
-use gro_bench::{CONFIGS, Options, backend, trace};
+use gro_bench::{Backend, CONFIGS, Options, backend, trace};
 use gro_core::{Config, Release, Rule, UdpMode};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Run under this config only
     #[arg(long, value_name = "NAME", value_parser = CONFIGS.map(|(name, _)| name))]
     config: Option<String>,
+    /// Run these backends only: for what the running kernel does not know
+    #[arg(long, value_delimiter = ',', value_name = "B,B")]
+    backends: Vec<String>,
     /// Backends that must run (wherever they are applicable)
     #[arg(long, value_delimiter = ',', value_name = "B,B")]
     require: Vec<String>,
@@ -41,12 +44,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut backends = backend::all();
-    for name in &args.require {
-        if !backends.iter().any(|backend| backend.name() == name) {
-            let known: Vec<_> = backends.iter().map(|backend| backend.name()).collect();
-            bail!("--require {name}: there is no such backend; there are {}", known.join(", "));
-        }
+    known("--backends", &args.backends, &backends)?;
+    if !args.backends.is_empty() {
+        backends.retain(|backend| args.backends.iter().any(|name| name == backend.name()));
     }
+    known("--require", &args.require, &backends)?;
     let profile = args.engine.profile();
     if args.mutant.is_some() && profile != Release::Linux618 {
         bail!("--mutant: rules can be switched off in {} only", Release::Linux618.name());
@@ -70,6 +72,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         table(&mut out, &report, &backends.iter().map(|backend| backend.name()).collect::<Vec<_>>())?;
     }
     Ok(report.exit_code())
+}
+
+/// Refuses a name that none of the backends has.
+fn known(flag: &str, names: &[String], backends: &[Box<dyn Backend>]) -> anyhow::Result<()> {
+    let there: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
+    match names.iter().find(|name| !there.contains(&name.as_str())) {
+        Some(name) => bail!("{flag} {name}: there is no such backend; there are {}", there.join(", ")),
+        None => Ok(()),
+    }
 }
 
 /// The named config or all of them; with what the engine's flags say, one only.

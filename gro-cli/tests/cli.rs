@@ -79,6 +79,34 @@ fn a_required_backend_that_is_not_there_is_exit_2() {
 }
 
 #[test]
+fn chosen_backends_run_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let verify = |flags: &[&str]| {
+        let flags = flags.iter().map(OsStr::new);
+        gro([OsStr::new("verify"), file.as_os_str(), "-j".as_ref()].into_iter().chain(flags))
+    };
+    let output = verify(&["--backends", "nic,user", "--require", "user"]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ran: Vec<_> = json["runs"][0]["backends"].as_object().unwrap().keys().collect();
+    assert_eq!(ran, ["nic", "user"]);
+    let refused = |flags: &[&str], words: &str| {
+        let output = verify(flags);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    };
+    refused(
+        &["--backends", "user,nosuch"],
+        "--backends nosuch: there is no such backend; there are user, tc, nic",
+    );
+    refused(
+        &["--backends", "user,nic", "--require", "tc"],
+        "--require tc: there is no such backend; there are user, nic",
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_exit_2_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read(bulk(folder.path())).unwrap();
@@ -220,6 +248,55 @@ fn each_profile_has_a_hash_of_its_own_that_its_images_carry() {
 }
 
 #[test]
+fn the_rules_of_an_image_are_the_document_that_went_in() {
+    let document = std::fs::read(in_checkout("gro-core/parser.json")).unwrap();
+    for profile in ["linux-6.12", "linux-6.18", "linux-7.x"] {
+        let image = in_checkout(&format!("gro-nic/image/gro-{profile}.nicimg"));
+        let output = gro(["nic".as_ref(), "rules".as_ref(), image.as_os_str()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(output.stdout == document, "{profile}: run cargo xtask images");
+        assert!(output.stderr.is_empty());
+    }
+    let image = std::fs::File::open(in_checkout("gro-nic/image/gro-linux-6.18.nicimg")).unwrap();
+    let output = command(["nic", "rules", "-"]).stdin(image).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout == document), (Some(0), true));
+}
+
+#[test]
+fn what_is_no_image_has_no_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(in_checkout("gro-nic/image/gro-linux-6.18.nicimg")).unwrap();
+    let path = folder.path().join("some.nicimg");
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let document = whole.windows(12).position(|part| part == b"\"root-node\":").unwrap();
+    let mut other_rules = whole.clone();
+    other_rules[document] ^= 1;
+    let mut old = whole.clone();
+    old[8] = 3;
+    for (file, words) in [
+        (&b"{}"[..], "truncated"),
+        (&whole[..whole.len() - 1], "truncated"),
+        (&[b'x'; 5_000], "not a NIC image"),
+        (&changed, "image id does not match"),
+        (&other_rules, "section 3 does not match its SHA-256"),
+        (&old, "image has ABI 3"),
+        (&vec![0; 2 << 20], "not a NIC image"),
+    ] {
+        std::fs::write(&path, file).unwrap();
+        let message = fails(["nic".as_ref(), "rules".as_ref(), path.as_os_str()]);
+        assert!(message.contains(words), "{message}");
+        assert!(message.contains("some.nicimg") && message.contains("cargo xtask images"), "{message}");
+    }
+    let absent = folder.path().join("absent.nicimg");
+    for path in [absent.as_os_str(), folder.path().as_os_str()] {
+        assert!(fails(["nic".as_ref(), "rules".as_ref(), path]).contains("cannot be read"));
+    }
+    assert!(fails(["nic", "rules"]).contains("<IMAGE>"));
+    assert!(fails(["nic", "rules", "-"]).contains("standard input"));
+}
+
+#[test]
 fn engine_flags_reach_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());
@@ -240,6 +317,34 @@ fn engine_flags_reach_the_engine() {
     let in_band = [&tc[..], &["--gro-max-size", "9000", "--rx-vlan-strip", "off"]].concat();
     assert!(fails(in_band).contains("tc ingress"));
     assert!(fails(tc).contains("gro_max_size 65536"));
+}
+
+#[test]
+fn tunnels_are_looked_into_as_the_flag_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ipip.pcap");
+    let frames: Vec<_> = (0..FRAMES).map(|number| in_ip(number, &segment(number, 500, GSO_SIZE))).collect();
+    std::fs::write(&path, pcap(&frames)).unwrap();
+    let packets = |flags: &[&str]| {
+        let file = path.to_str().unwrap();
+        let output = gro([&["verify", file, "--backends", "user,nic", "-j"][..], flags].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let backends = &json["runs"][0]["backends"];
+        assert_eq!(backends["user"]["output_digest"], backends["nic"]["output_digest"]);
+        backends["user"]["packets"].as_u64().unwrap() as usize
+    };
+    assert_eq!(packets(&[]), 1);
+    for list in ["ip-in-ip", "ip-in-ip,gre", "geneve,vxlan,ip-in-ip"] {
+        assert_eq!(packets(&["--tunnels", list]), 1, "{list}");
+    }
+    for list in ["none", "gre", "vxlan,geneve"] {
+        assert_eq!(packets(&["--tunnels", list]), FRAMES, "{list}");
+    }
+    for list in ["ipip", "", "none,gre", "gre,"] {
+        let message = fails(["verify", "--tunnels", list]);
+        assert!(message.contains("ip-in-ip, gre, vxlan, geneve; or none"), "{list}: {message}");
+    }
 }
 
 #[test]
@@ -268,12 +373,14 @@ fn a_closed_pipe_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());
     let file = file.to_str().unwrap();
+    let image = in_checkout("gro-nic/image/gro-linux-6.18.nicimg").display().to_string();
     for arguments in [
         &["hash"][..],
         &["hash", "-j"],
         &["verify", file],
         &["verify", "-j", file],
         &["replay", "-r", file, "-w", "-"],
+        &["nic", "rules", &image],
         &["--help"],
         &["verify", "--help"],
     ] {
@@ -305,6 +412,11 @@ fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gro"));
     command.args(arguments);
     command
+}
+
+/// A file of this checkout.
+fn in_checkout(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -339,6 +451,17 @@ fn segment(number: usize, window: u16, length: usize) -> Vec<u8> {
     let check = checksum(&[&frame[26..34], &[0, 6], &(20 + length as u16).to_be_bytes(), &frame[34..]]);
     frame[50..52].copy_from_slice(&check);
     frame
+}
+
+/// The packet of a frame, in IPv4 in IPv4.
+fn in_ip(number: usize, frame: &[u8]) -> Vec<u8> {
+    let (ethernet, packet) = frame.split_at(14);
+    let mut outer = vec![0x45, 0];
+    outer.extend((20 + packet.len() as u16).to_be_bytes());
+    outer.extend([1, number as u8, 0x40, 0, 64, 4, 0, 0, 192, 168, 0, 1, 192, 168, 0, 2]);
+    let check = checksum(&[&outer]);
+    outer[10..12].copy_from_slice(&check);
+    [ethernet, &outer, packet].concat()
 }
 
 fn checksum(parts: &[&[u8]]) -> [u8; 2] {

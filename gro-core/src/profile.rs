@@ -242,7 +242,7 @@ impl Config {
         if limit <= LEGACY_MAX_SIZE {
             return limit;
         }
-        let legacy = packet.udp != 0 && P::on(Rule::LegacyMaxSize) || packet.loses_extensions::<P>();
+        let legacy = packet.udp != 0 && P::on(Rule::LegacyMaxSize) || packet.loses_headers::<P>();
         if legacy { LEGACY_MAX_SIZE } else { limit }
     }
 

@@ -32,12 +32,13 @@ pub enum BuildError {
     Image(#[from] ImageError),
 }
 
-/// Builds the image of a linked firmware. Equal ELF files give equal images; nothing but segments, entry and five
+/// Builds the image of a linked firmware. `rules` is the document of the parse graph in the sources that it was compiled from: only
+/// the caller can know that it is that one. Equal ELF files and documents give equal images; nothing but segments, entry and
 /// symbols is read, so paths, section names and debug information of the ELF file do not matter.
 ///
 /// # Errors
-/// The file is not the firmware, or the firmware does not fit the device.
-pub fn image_from_elf(elf: &[u8]) -> Result<Vec<u8>, BuildError> {
+/// The file is not the firmware, or the firmware does not fit the device, or the document is none that an image holds.
+pub fn image_from_elf(elf: &[u8], rules: &str) -> Result<Vec<u8>, BuildError> {
     let elf = object::File::parse(elf)?;
     let mut code = None;
     let mut data = None;
@@ -80,6 +81,7 @@ pub fn image_from_elf(elf: &[u8]) -> Result<Vec<u8>, BuildError> {
             },
             stack_top: address(&elf, "__stack_top")?,
         },
+        rules: rules.to_owned(),
     };
     Ok(builder.build()?)
 }
@@ -102,8 +104,8 @@ mod tests {
 
     #[test]
     fn what_is_not_the_firmware_is_refused() {
-        assert!(matches!(image_from_elf(b"hello"), Err(BuildError::Elf(_))));
+        assert!(matches!(image_from_elf(b"hello", "{}"), Err(BuildError::Elf(_))));
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(image_from_elf(&own).is_err());
+        assert!(image_from_elf(&own, "{}").is_err());
     }
 }

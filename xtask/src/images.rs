@@ -1,5 +1,6 @@
 //! `cargo xtask images`: builds what runs on devices, and the manifest that binds it to the sources.
 
+use crate::source_hash;
 use crate::toolchain::{Target, Toolchain, Versions};
 use anyhow::{Context as _, Result, bail, ensure};
 use gro_bench::hex;
@@ -123,12 +124,33 @@ fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
         built.push((file, fs::read(&object)?));
     }
     let nic = output.join("nic");
+    let sources = source_hash::read(&tree.join("gro-core"))?;
+    let rules = std::str::from_utf8(&sources[source_hash::PARSE_GRAPH]).context("gro-core/parser.json")?;
     toolchain.build(Target::Nic, tree, &tree.join("gro-nic/firmware"), &nic)?;
     for release in Release::ALL {
         let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release").join(binary(release)))?;
-        built.push((nic_image(release), gro_nic::build::image_from_elf(&elf)?));
+        let image = gro_nic::build::image_from_elf(&elf, rules)?;
+        carries_its_document(&image, &sources)?;
+        built.push((nic_image(release), image));
     }
     Ok(built)
+}
+
+/// The firmware says which sources it was compiled from. If they hash to the same as `sources`, of which the document is one, the
+/// document in the image is the one in the image's hash, to the byte.
+fn carries_its_document(image: &[u8], sources: &source_hash::Sources) -> Result<()> {
+    let image = gro_nic::Image::parse(image)?;
+    let source = source_hash::source_hash(sources);
+    let program = source_hash::program_hash(&source, &image.profile);
+    ensure!(
+        image.source_hash == source
+            && image.program_hash == program
+            && image.rules.as_bytes() == sources[source_hash::PARSE_GRAPH],
+        "{}: the firmware was not compiled from the gro-core that its document was read from: did a file of it change during the \
+         build? run cargo xtask images again",
+        image.profile
+    );
+    Ok(())
 }
 
 fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
@@ -138,12 +160,17 @@ fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
         sha256: hex(&Sha256::digest(bytes)),
     });
     let mut profiles = BTreeMap::new();
+    let mut source_hash = String::new();
     for release in Release::ALL {
         let object = gro_ebpf::Object::from_bytes(file(built, &tc_object(release))?).program_hash()?;
-        let nic = gro_nic::Image::parse(file(built, &nic_image(release))?)?.program_hash;
+        let nic = gro_nic::Image::parse(file(built, &nic_image(release))?)?;
         let name = release.name();
-        ensure!(object == nic, "{name}: the tc object and the NIC image carry different program hashes");
+        ensure!(
+            object == nic.program_hash,
+            "{name}: the tc object and the NIC image carry different program hashes"
+        );
         profiles.insert(name.to_owned(), hex(&object));
+        source_hash = hex(&nic.source_hash);
     }
     if profiles[Release::Linux618.name()] != hex(&Release::Linux618.program_hash()) {
         eprintln!(
@@ -152,7 +179,7 @@ fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
     }
     Ok(Manifest {
         schema: 2,
-        source_hash: hex(&gro_core::source_hash()),
+        source_hash,
         profiles,
         toolchain: toolchain.versions()?,
         images: images.collect(),
@@ -285,4 +312,32 @@ fn verifier(object: &[u8]) -> Result<()> {
 fn verifier(_: &[u8]) -> Result<()> {
     println!("tc program: not loaded: needs Linux");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_the_firmware_was_not_compiled_with_is_no_image() {
+        let image = gro_nic::committed(Release::Linux618);
+        let mut sources = source_hash::read(&root().unwrap().join("gro-core")).unwrap();
+        carries_its_document(image, &sources).unwrap();
+        let refused = |image: &[u8], sources: &source_hash::Sources| {
+            let error = carries_its_document(image, sources).unwrap_err();
+            assert!(error.to_string().contains("run cargo xtask images again"), "{error}");
+        };
+
+        // An image that is sealed over another document than the one in its hash.
+        let gro_nic::Image { program_hash, source_hash, profile, entry, code, data, memory, rules, .. } =
+            gro_nic::Image::parse(image).unwrap();
+        let rules = rules + " ";
+        let builder =
+            gro_nic::ImageBuilder { program_hash, source_hash, profile, entry, code, data, memory, rules };
+        refused(&builder.build().unwrap(), &sources);
+
+        // A document that changed while the firmware was compiled.
+        sources.get_mut(source_hash::PARSE_GRAPH).unwrap().push(b' ');
+        refused(image, &sources);
+    }
 }

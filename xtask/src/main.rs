@@ -11,7 +11,10 @@ mod digests;
 mod fuzz;
 mod images;
 mod mutants;
+mod own_tunnel;
 mod round_trip;
+#[path = "../../gro-core/source_hash.rs"]
+mod source_hash;
 mod toolchain;
 mod traces;
 
@@ -37,6 +40,8 @@ enum Task {
     Mutants(mutants::Args),
     /// Repeats random batches through the running kernel, which must do the same each time.
     Determinism(determinism::Args),
+    /// Does what the tutorial about a tunnel of one's own says, in a copy of the checkout, and looks that it merges.
+    OwnTunnel,
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -52,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Task::RoundTrip => round_trip::run(),
         Task::Mutants(args) => mutants::run(&args),
         Task::Determinism(args) => determinism::run(&args),
+        Task::OwnTunnel => own_tunnel::run(),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

@@ -1,4 +1,5 @@
 //! Frames put into tunnels, with etherparse's checksums.
+#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use etherparse::checksum::Sum16BitWords;
 

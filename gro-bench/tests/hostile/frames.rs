@@ -1,9 +1,12 @@
 //! Frames that nobody should send, from a seed.
 
-use super::tunnels::Encapsulation;
+#[path = "tunnels.rs"]
+mod tunnels;
+
 use bytes::Bytes;
 use etherparse::checksum::Sum16BitWords;
 use gro_bench::trace::{Frame, Poll, Trace, Vlan};
+use tunnels::Encapsulation;
 
 /// SplitMix64: small, and the same on every machine.
 pub(crate) struct Random(u64);

@@ -4,10 +4,6 @@
 
 mod form;
 mod frames;
-mod tunnels;
-
-#[path = "../every_backend/mod.rs"]
-mod every_backend;
 
 use bytes::Bytes;
 use form::form;

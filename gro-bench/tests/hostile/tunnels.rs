@@ -1,7 +1,10 @@
 //! A sender's frames in a tunnel, good ones and others.
 
-use super::every_backend::tunnels::{Kind, Tunnel};
-use super::frames::Random;
+#[path = "../every_backend/tunnels.rs"]
+mod wrap;
+
+use super::Random;
+use wrap::{Kind, Tunnel};
 
 /// The tunnel of a flow.
 pub(crate) struct Encapsulation {

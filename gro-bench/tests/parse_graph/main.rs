@@ -7,8 +7,12 @@
 //! UDP are no matter of the engine's parser.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+#[path = "../every_backend/mod.rs"]
+mod every_backend;
 #[path = "../hostile/frames.rs"]
 mod frames;
+#[path = "../hostile/tunnels.rs"]
+mod tunnels;
 
 mod bits;
 

@@ -138,7 +138,10 @@ fn keys(graph: &Graph, node: &Node) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Names of conditions exist, and where there are rules there is one for each bit.
+/// What a test can switch off beside conditions and flush bits.
+const TESTS: [&str; 5] = ["checksum", "length", "requires", "short-header", "identity"];
+
+/// Names of conditions and of tests exist, and where there are rules there is one for each bit.
 fn gro(node: &Node) -> Result<(), Fault> {
     for (index, condition) in node.conditions.iter().enumerate() {
         let name = condition.name.as_ref();
@@ -152,6 +155,13 @@ fn gro(node: &Node) -> Result<(), Fault> {
     for (name, _) in &node.gro.refusals {
         if !node.conditions.iter().any(|condition| condition.name.as_ref() == Some(name)) {
             return Err(Fault::Dangling { kind: "condition", name: name.clone() });
+        }
+    }
+    for (name, _) in &node.gro.mutants {
+        let is_condition = node.conditions.iter().any(|condition| condition.name.as_ref() == Some(name));
+        let is_flush = node.gro.flush.iter().any(|bits| bits.name == *name);
+        if !is_condition && !is_flush && !TESTS.contains(&name.as_str()) {
+            return Err(Fault::Dangling { kind: "test", name: name.clone() });
         }
     }
     if node.gro.fields.is_empty() { Ok(()) } else { coverage(&node.gro, node.min_length) }

@@ -1,7 +1,7 @@
 //! What is accepted, what is refused and in which words; and no document makes the reader panic.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use gro_graph::{BUILT_IN, Comparison, Graph, HeaderLength, Test, Walk, Why, walk};
+use gro_graph::{BUILT_IN, Comparison, Graph, HeaderLength, Settings, Test, Walk, Why, walk};
 use serde_json::{Value, json};
 
 /// Two headers: the second as long as its first byte says, and optional fields behind a third.
@@ -27,13 +27,13 @@ fn read(document: &Value) -> Result<(Graph, Vec<String>), String> {
 
 fn walked(document: &Value, frame: &[u8]) -> Walk {
     let graph = read(document).unwrap().0;
-    walk(&graph, &graph.parsers[0], frame, &[])
+    walk(&graph, &graph.parsers[0], frame, &Settings::default())
 }
 
 #[test]
 fn the_built_in_document_is_a_graph_without_a_note() {
     let (graph, notes) = Graph::read("parser.json", BUILT_IN).unwrap();
-    assert_eq!((graph.parsers.len(), graph.nodes.len(), notes.len()), (2, 9, 0));
+    assert_eq!((graph.parsers.len(), graph.nodes.len(), notes.len()), (1, 16, 0));
 }
 
 #[test]
@@ -191,6 +191,12 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
             "there is no condition \"c\"",
         ),
         ("/parse-nodes/0/gro", json!({"layer": "top"}), "\"top\" is none of link"),
+        (
+            "/parse-nodes/0/gro",
+            json!({"mutants": {"cheksum": "Ipv4Checksum"}}),
+            "node a: there is no test \"cheksum\"",
+        ),
+        ("/parse-nodes/0/gro", json!({"mutants": {"checksum": "not a name"}}), "\"not a name\" is none of"),
         ("/parse-nodes/2/flag-fields-parse-node/table", json!("f"), "there is no flag-fields table \"f\""),
         ("/flag-fields-tables/0/ents/1/flag", json!("0x80"), "flag 0x80 is there twice"),
         ("/flag-fields-tables/0/ents/0/field-len", json!(65_535), "node c: hdr-length reaches 65539 bytes"),
@@ -218,6 +224,22 @@ fn what_is_no_graph_is_refused_with_file_place_and_reason() {
     assert!(message.contains("parsers") || message.contains("most is 4096"), "{message}");
 }
 
+#[test]
+fn mutants_name_conditions_flush_bits_and_tests() {
+    let mut document = small();
+    document["parse-nodes"][0]["cond-exprs"] =
+        json!({"ents": [{"name": "c", "type": "equal", "field-off": 0, "field-len": 1, "value": 1}]});
+    document["parse-nodes"][0]["gro"] = json!({
+        "flush": [{"name": "f", "field-off": 0, "field-len": 1, "mask": "0x80"}],
+        "mutants": {"c": "A", "f": "B", "checksum": "C", "length": "D", "requires": "E", "short-header": "F", "identity": "G"}
+    });
+    let graph = read(&document).unwrap().0;
+    assert_eq!(graph.nodes[0].gro.mutants.len(), 7);
+    for (name, rule) in [("c", Some("A")), ("f", Some("B")), ("identity", Some("G")), ("a", None)] {
+        assert_eq!(graph.nodes[0].gro.mutant(name), rule);
+    }
+}
+
 /// Cuts, joins and changes a document's text and its values, then walks what is still a graph.
 #[test]
 fn no_document_makes_the_reader_panic() {
@@ -241,7 +263,7 @@ fn no_document_makes_the_reader_panic() {
         graphs += 1;
         for parser in &graph.parsers {
             let frame: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
-            let walked = walk(&graph, parser, &frame, &[]);
+            let walked = walk(&graph, parser, &frame, &Settings::default());
             assert!(
                 walked.end <= frame.len()
                     && walked.steps.iter().all(|step| step.offset + step.length <= frame.len())

@@ -70,6 +70,48 @@ fn p4_is_the_golden_file_and_holds_together() {
     holds_together(&text);
 }
 
+/// What only a test of the engine has is in no picture and in no P4, but in the document that is written again.
+#[test]
+fn entries_of_tests_are_not_drawn() {
+    let text = r#"{
+        "parsers": [{"name": "p", "root-node": "a"}],
+        "parse-nodes": [
+            {"name": "a", "min-hdr-length": 2, "next-proto": {"field-off": 0, "field-len": 2, "ents": [
+                {"key": "0x1111", "node": "b"}, {"key": "0x2222", "node": "c", "gro": {"without": "Rule"}}]}},
+            {"name": "b", "min-hdr-length": 1}, {"name": "c", "min-hdr-length": 1}]
+    }"#;
+    let graph = Graph::read("without.json", text).unwrap().0;
+    for emit in [emit::dot, emit::svg, emit::p4] {
+        let text = emit(&graph);
+        assert!(text.contains("0x1111") && !text.contains("0x2222"), "{text}");
+    }
+    assert!(!emit::p4(&graph).contains("parse_c"));
+    assert!(emit::json(&graph).contains("0x2222"));
+}
+
+/// A header that a packet in a packet has again is a stack, and the limit of tunnels is one of the P4, too.
+#[test]
+fn p4_has_room_for_a_packet_in_a_packet() {
+    let text = emit::p4(&built_in());
+    for there in [
+        "    ethernet_h[2] ethernet;",
+        "    ipv4_rest_h[2] ipv4_rest;",
+        "    ipv6_extension_h[32] ipv6_extension;",
+        "    tcp_h tcp;",
+        "    gre_h gre;",
+        "        udp_h udp_seen = packet.lookahead<udp_h>();",
+        "        verify(encaps <= 1, error.nested);",
+        "            (16w0x88a8, _, 1w1): parse_vlan_outer;",
+        "    in bool since_linux_7_x,",
+    ] {
+        assert!(text.lines().any(|line| line == there), "{there}");
+    }
+    let two = emit::json(&built_in()).replace("\"max-encaps\": 1", "\"max-encaps\": 2");
+    let text = emit::p4(&Graph::read("two.json", &two).unwrap().0);
+    assert!(text.contains("ethernet_h[3] ethernet;") && text.contains("gre_h[2] gre;"), "{text}");
+    holds_together(&text);
+}
+
 /// Every state that is led to is there once, every header type and error is declared, brackets close.
 fn holds_together(text: &str) {
     let declared = |word: &str, text: &str| -> Vec<String> {

@@ -296,6 +296,7 @@ fn a_wrong_set_up_is_refused() {
         },
         data: image.data,
         memory: image.memory,
+        rules: image.rules,
     };
     let idle = Image::parse(&idle.build().unwrap()).unwrap();
     assert!(matches!(Nic::new(&idle, &NicConfig::default()), Err(NicError::NotReady(0))));

@@ -9,8 +9,10 @@ pub const IMAGE_ABI: u32 = crate::abi::ABI;
 pub(super) const ALIGN: usize = 64;
 /// Most sections an image may have.
 pub(super) const MAX_SECTIONS: u32 = 16;
+/// Most bytes of the RULES section.
+pub const RULES_MAX: usize = 256 * 1024;
 /// Largest file that is looked at.
-pub(super) const MAX_FILE: usize = 1024 * 1024;
+pub const MAX_FILE: usize = 1024 * 1024;
 
 /// Offsets in the file header.
 pub(super) mod header {
@@ -57,6 +59,7 @@ pub(super) mod memmap {
 pub(super) const CODE: u32 = 1;
 pub(super) const DATA: u32 = 2;
 pub(super) const MEMMAP: u32 = 3;
+pub(super) const RULES: u32 = 4;
 
 /// Instruction sets.
 pub(super) const ISA_NONE: u32 = 0;

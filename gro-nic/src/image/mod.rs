@@ -8,7 +8,7 @@ mod layout;
 mod parse;
 mod writer;
 
-pub use layout::{IMAGE_ABI, MAGIC};
+pub use layout::{IMAGE_ABI, MAGIC, MAX_FILE, RULES_MAX};
 pub use parse::ImageError;
 pub use writer::ImageBuilder;
 
@@ -33,6 +33,9 @@ pub struct Image {
     pub data: Segment,
     /// What the program takes of each memory.
     pub memory: MemoryMap,
+    /// The rules in readable form: the document of the parse graph that the engine was generated from, as it is in its repository. It
+    /// is for the host; the device never sees it.
+    pub rules: String,
 }
 
 /// Bytes with an address.

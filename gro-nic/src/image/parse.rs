@@ -132,6 +132,12 @@ pub enum ImageError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The readable rules are not what a host could show.
+    #[error("rules: {why}")]
+    Rules {
+        /// What is wrong with them.
+        why: &'static str,
+    },
     /// The program wants memory that the device does not have.
     #[error("{what} takes {size} bytes at {base:#010x}, which the device does not have")]
     OutOfMemory {
@@ -175,6 +181,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Image, ImageError> {
     let code = only(&sections, layout::CODE)?;
     let data = only(&sections, layout::DATA)?;
     let memory = read_memory_map(only(&sections, layout::MEMMAP)?)?;
+    let rules = read_rules(only(&sections, layout::RULES)?)?;
 
     if code.isa != layout::ISA_RV32IMC {
         return Err(ImageError::Isa { section: code.number, isa: code.isa });
@@ -215,6 +222,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Image, ImageError> {
         code: to_segment(code),
         data: to_segment(data),
         memory,
+        rules,
     })
 }
 
@@ -354,6 +362,31 @@ fn read_memory_map(section: &Section<'_>) -> Result<MemoryMap, ImageError> {
     Ok(MemoryMap { imem, dmem, packet, stack_top })
 }
 
+/// Text is all that is asked of the rules here: what they mean is the reader's matter, and the file's hashes say that they are the ones
+/// that the builder put in.
+fn read_rules(section: &Section<'_>) -> Result<String, ImageError> {
+    let refuse = |why| Err(ImageError::Rules { why });
+    if section.isa != layout::ISA_NONE || section.address != 0 || section.memory_size != 0 {
+        return refuse("they have no instruction set, address or memory: a device does not load them");
+    }
+    if section.bytes.is_empty() {
+        return refuse("there are none");
+    }
+    if section.bytes.len() > layout::RULES_MAX {
+        return refuse("more than 256 KiB");
+    }
+    match std::str::from_utf8(section.bytes) {
+        // JSON has none, and a terminal that shows the rules may obey them.
+        Ok(text) if text.contains(is_unprintable) => refuse("a control character"),
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => refuse("not UTF-8"),
+    }
+}
+
+fn is_unprintable(sign: char) -> bool {
+    sign.is_control() && !matches!(sign, '\t' | '\n' | '\r')
+}
+
 fn read_profile(file: &[u8]) -> Result<String, ImageError> {
     let field = &file[header::PROFILE..header::PROFILE + 32];
     let length = field.iter().position(|&byte| byte == 0).ok_or(ImageError::Profile)?;
@@ -374,6 +407,7 @@ fn kind_name(kind: u32) -> Option<&'static str> {
         layout::CODE => Some("CODE"),
         layout::DATA => Some("DATA"),
         layout::MEMMAP => Some("MEMMAP"),
+        layout::RULES => Some("RULES"),
         _ => None,
     }
 }

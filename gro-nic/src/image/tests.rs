@@ -2,6 +2,9 @@ use super::layout::{header, section};
 use super::*;
 use crate::abi::memory;
 
+/// Some rules; not all of their signs are ASCII.
+const RULES: &str = "{\n\t\"name\": \"größe\"\r\n}\n";
+
 fn builder() -> ImageBuilder {
     ImageBuilder {
         program_hash: [0x11; 32],
@@ -20,6 +23,7 @@ fn builder() -> ImageBuilder {
             packet: Region { base: memory::PACKET_BASE, size: memory::PACKET_SIZE, wait_states: 1 },
             stack_top: memory::DMEM_BASE + memory::DMEM_SIZE,
         },
+        rules: RULES.into(),
     }
 }
 
@@ -32,7 +36,7 @@ fn resealed(change: impl FnOnce(&mut Vec<u8>)) -> Result<Image, ImageError> {
 }
 
 fn reseal(file: &mut [u8]) {
-    for number in 0..3 {
+    for number in 0..4 {
         let at = header::SIZE + number * section::SIZE;
         let field = |offset: usize| {
             u32::from_le_bytes(file[at + offset..at + offset + 4].try_into().unwrap()) as usize
@@ -51,7 +55,7 @@ fn set(file: &mut [u8], at: usize, value: u32) {
     file[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Offset of a field in the table entry of section `number` (0 code, 1 data, 2 memory map).
+/// Offset of a field in the table entry of section `number` (0 code, 1 data, 2 memory map, 3 rules).
 fn field(number: usize, offset: usize) -> usize {
     header::SIZE + number * section::SIZE + offset
 }
@@ -64,6 +68,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(image.code, built.code);
     assert_eq!(image.data, built.data);
     assert_eq!(image.memory, built.memory);
+    assert_eq!(image.rules, built.rules);
     assert_eq!((image.program_hash, image.source_hash), (built.program_hash, built.source_hash));
     assert_eq!(image.profile, "linux-6.18");
     assert_eq!(image.stack_size(), memory::DMEM_SIZE - 64);
@@ -131,6 +136,9 @@ fn each_refusal_names_its_reason() {
         (|f| set(f, field(0, section::KIND), 7), E::SectionKind { section: 0, kind: 7 }),
         (|f| set(f, field(1, section::KIND), 1), E::Duplicate { section: 1, kind: "CODE" }),
         (|f| set(f, header::SECTIONS, 1), E::Missing { kind: "DATA" }),
+        (|f| set(f, header::SECTIONS, 3), E::Missing { kind: "RULES" }),
+        (|f| set(f, field(3, section::KIND), 3), E::Duplicate { section: 3, kind: "MEMMAP" }),
+        (|f| set(f, field(3, section::KIND), 5), E::SectionKind { section: 3, kind: 5 }),
         (|f| set(f, field(0, section::ISA), 2), E::Isa { section: 0, isa: 2 }),
         (|f| set(f, field(1, section::ISA), 1), E::Isa { section: 1, isa: 1 }),
         (|f| set(f, field(0, section::OFFSET), 8), E::Misaligned { section: 0, field: "offset", value: 8 }),
@@ -164,9 +172,74 @@ fn each_refusal_names_its_reason() {
         assert_eq!(resealed(change).unwrap_err(), *expected);
     }
     let mut unsealed = builder().build().unwrap();
-    let code = unsealed.len() - 4 * 64; // the first of three one-line sections and a two-line memory map
+    let code = unsealed.len() - 5 * 64; // the first of three one-line sections and a two-line memory map
     unsealed[code] ^= 1;
     assert_eq!(Image::parse(&unsealed).unwrap_err(), E::SectionHash { section: 0 });
+    unsealed[code] ^= 1;
+    let rules = unsealed.len() - 64;
+    unsealed[rules] ^= 1;
+    assert_eq!(Image::parse(&unsealed).unwrap_err(), E::SectionHash { section: 3 });
+}
+
+#[test]
+fn rules_come_out_as_they_went_in_or_are_refused_with_a_reason() {
+    let with = |rules: String| {
+        let file = ImageBuilder { rules: rules.clone(), ..builder() }.build()?;
+        assert_eq!(Image::parse(&file)?.rules, rules);
+        Ok(())
+    };
+    let refused = |why: &'static str| Err(ImageError::Rules { why });
+    for length in [1, 63, 64, 65, RULES_MAX] {
+        assert_eq!(with("x".repeat(length)), Ok(()), "{length}");
+    }
+    assert_eq!(with("x".repeat(RULES_MAX + 1)), refused("more than 256 KiB"));
+    assert_eq!(with(String::new()), refused("there are none"));
+    for sign in ["\0", "\u{1b}[2J", "\u{7f}", "\u{9b}"] {
+        assert_eq!(with(format!("{{{sign}}}")), refused("a control character"), "{sign:?}");
+    }
+
+    let not_loaded = "they have no instruction set, address or memory: a device does not load them";
+    let loaded: [fn(&mut Vec<u8>); 3] = [
+        |f| set(f, field(3, section::ISA), 1),
+        |f| set(f, field(3, section::ADDRESS), memory::DMEM_BASE),
+        |f| set(f, field(3, section::MEMORY_SIZE), 4),
+    ];
+    for change in loaded {
+        assert_eq!(resealed(change).map(drop), refused(not_loaded));
+    }
+    let cut = |f: &mut Vec<u8>| {
+        let inside = RULES.find('ß').unwrap() as u32 + 1;
+        set(f, field(3, section::FILE_SIZE), inside);
+    };
+    assert_eq!(resealed(cut).map(drop), refused("not UTF-8"));
+    assert_eq!(resealed(|f| set(f, field(3, section::FILE_SIZE), 0)).map(drop), refused("there are none"));
+    // Sealed and well-formed, they are taken: what they mean is not the container's matter.
+    let other = |f: &mut Vec<u8>| {
+        let at = f.len() - 64;
+        f[at] = b'[';
+    };
+    assert!(resealed(other).unwrap().rules.starts_with("[\n"));
+}
+
+#[test]
+fn the_committed_images_carry_the_document_of_the_engine() {
+    let document = include_str!("../../../gro-core/parser.json");
+    for release in gro_core::Release::ALL {
+        let image = Image::parse(crate::committed(release)).unwrap();
+        assert!(image.rules == document, "{}: run cargo xtask images", release.name());
+    }
+}
+
+#[test]
+fn a_device_never_sees_the_rules() {
+    let image = Image::parse(crate::committed(gro_core::Release::Linux618)).unwrap();
+    let word = b"next-proto";
+    assert!(contains(image.rules.as_bytes(), word), "the word to look for");
+    assert!(!contains(&image.code.bytes, word) && !contains(&image.data.bytes, word));
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct ImageBuilder {
     pub data: Segment,
     /// Memories the program uses.
     pub memory: MemoryMap,
+    /// The document of the parse graph, 1 byte to [`super::RULES_MAX`].
+    pub rules: String,
 }
 
 impl ImageBuilder {
@@ -35,9 +37,16 @@ impl ImageBuilder {
         }
         let memmap = self.memory_map();
         let sections = [
-            (layout::CODE, layout::ISA_RV32IMC, self.code.address, &self.code.bytes, self.code.memory_size),
-            (layout::DATA, layout::ISA_NONE, self.data.address, &self.data.bytes, self.data.memory_size),
-            (layout::MEMMAP, layout::ISA_NONE, 0, &memmap, 0),
+            (
+                layout::CODE,
+                layout::ISA_RV32IMC,
+                self.code.address,
+                &self.code.bytes[..],
+                self.code.memory_size,
+            ),
+            (layout::DATA, layout::ISA_NONE, self.data.address, &self.data.bytes[..], self.data.memory_size),
+            (layout::MEMMAP, layout::ISA_NONE, 0, &memmap[..], 0),
+            (layout::RULES, layout::ISA_NONE, 0, self.rules.as_bytes(), 0),
         ];
         let mut table = Vec::new();
         let mut body = Vec::new();

@@ -158,6 +158,7 @@ fn machine(words: &[u32]) -> Machine {
             packet: Region { base: PACKET_BASE, size: 4096, wait_states: 3 },
             stack_top: DMEM_BASE + DMEM_SIZE,
         },
+        rules: "{}".into(),
     })
 }
 

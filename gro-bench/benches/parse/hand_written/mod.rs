@@ -23,7 +23,7 @@ const FRAME_MAX: u32 = 65_535;
 /// What must be equal for two frames to be of one flow, apart from the RSS hash, the VLAN tag and the extension headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Key {
+pub(crate) struct Key {
     /// Destination and source MAC address.
     pub macs: [u32; 3],
     /// Ethertype of the IP header (high half) and, IPv4, the protocol; IPv6, the first next header.
@@ -45,7 +45,7 @@ impl Key {
 /// Offsets and lengths are bytes from the start of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Flow identity.
     pub key: Key,
     /// In-band VLAN tags, outer first: TPID (high half) and TCI, 0 for none. Of no meaning where [`Packet::l3`] says that there
@@ -92,7 +92,7 @@ const UDP_HEADER: u32 = 8;
 
 impl Packet {
     /// No packet.
-    pub const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         key: Key::EMPTY,
         tags: [0; TAGS],
         udp: 0,
@@ -114,7 +114,11 @@ impl Packet {
 /// Parses the headers of an Ethernet frame. The packet is written in place: a BPF stack has no room for another one. Each layer
 /// writes all of its fields; what was there before does not matter.
 #[inline(always)]
-pub fn parse<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Result<(), Bypass> {
+pub(crate) fn parse<P: Profile>(
+    window: &Window<'_>,
+    config: &Config,
+    packet: &mut Packet,
+) -> Result<(), Bypass> {
     if window.len() < ETHERNET_HEADER {
         return Err(Bypass::Truncated);
     }

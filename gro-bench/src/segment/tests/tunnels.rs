@@ -153,8 +153,8 @@ const SIZES: [usize; 3] = [50, 50, 33];
 /// The frames as one packet: the first header, all payload; lengths and checksums do not matter to GSO.
 fn record(shape: Shape) -> Record {
     let mut bytes = frame(shape, 0);
-    for number in 1..SIZES.len() {
-        bytes.extend(payload(number, SIZES[number]));
+    for (number, &size) in SIZES.iter().enumerate().skip(1) {
+        bytes.extend(payload(number, size));
     }
     let tunnel = match shape.between {
         Between::Nothing if shape.outer_v6 => GSO_IPXIP6,

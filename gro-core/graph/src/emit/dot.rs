@@ -20,12 +20,16 @@ pub fn dot(graph: &Graph) -> String {
         let _ = writeln!(text, "  {place} [label=\"{}\\n{}\"];", node.name, length_text(graph, node));
     }
     for link in links(graph) {
-        let label = if link.keys.is_empty() {
-            String::new()
-        } else {
-            format!(" [label=\"{}\"]", link.keys.join("\\n"))
-        };
-        let _ = writeln!(text, "  {} -> {}{label};", place(link.from), place(link.to));
+        let mut says = Vec::new();
+        if !link.keys.is_empty() {
+            says.push(format!("label=\"{}\"", link.keys.join("\\n")));
+        }
+        if link.again {
+            // A packet in a packet: it does not move the headers of the one outside down.
+            says.push("style=dashed, constraint=false".to_owned());
+        }
+        let says = if says.is_empty() { String::new() } else { format!(" [{}]", says.join(", ")) };
+        let _ = writeln!(text, "  {} -> {}{says};", place(link.from), place(link.to));
     }
     text.push_str("}\n");
     text

@@ -179,6 +179,9 @@ pub(super) fn tlvs(object: &mut Object<'_>, context: &mut Context, min_length: u
     let start = tlvs.small("start-offset").map_err(|_| {
         tlvs.wrong(Fault::Unsupported("a \"start-offset\" of options that is read from the header"))
     })?;
+    if tlvs.has("tlv-start-offset") {
+        return Err(tlvs.wrong(Fault::Unsupported("\"tlv-start-offset\"")));
+    }
     let (pad1, eol, max) = (tlvs.number("pad1")?, tlvs.number("eol")?, tlvs.small("max-tlvs")?);
     let inline = tlvs.entries()?;
     let table = tlvs.text("table")?.map(str::to_owned);
