@@ -40,9 +40,9 @@ impl Generator {
         self.late.clear();
         self.ethernet(0);
         let headers = self.bytes.len();
-        let payload = match self.random.below(40_000) {
+        let payload = match self.random.below(10_000) {
             0 => 65_400 + self.random.below(200),
-            1..10_000 => 0,
+            1..2_500 => 0,
             _ => self.random.below(300),
         };
         self.bytes.resize(headers + payload, 0x61);

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const FRAMES: usize = 1_000_000;
+/// Each has its number for a seed: the same frames on every machine.
+const CHUNKS: usize = 200;
 const EVERY_TUNNEL: u32 = tunnel::IP_IN_IP | tunnel::GRE | tunnel::VXLAN | tunnel::GENEVE;
 
 /// Every header that the referee has a name for.
@@ -89,7 +91,6 @@ fn a_million_frames_are_what_etherparse_says() {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let run = |worker: usize| {
         let mut counts = Counts::default();
-        // Chunks with their number for a seed: the same frames on every machine.
         for chunk in (worker..CHUNKS).step_by(workers) {
             let mut generator = Generator::new(chunk as u64);
             for _ in 0..FRAMES / CHUNKS {
@@ -111,12 +112,10 @@ fn a_million_frames_are_what_etherparse_says() {
         assert!(counts.headers.get(header).is_some_and(|&count| count > 1_000), "{header}: {counts:?}");
     }
     for why in REFUSALS {
-        assert!(
-            counts.refused.get(why.name()).is_some_and(|&count| count > 100),
-            "{}: {counts:?}",
-            why.name()
-        );
+        let count = counts.refused_for_one_reason.get(why.name());
+        assert!(count.is_some_and(|&count| count > 100), "{}: {counts:?}", why.name());
     }
+    assert!(counts.oversized > 10, "{counts:?}");
     assert_eq!(counts.refused.len(), REFUSALS.len(), "{counts:?}");
 }
 
@@ -128,7 +127,7 @@ fn a_planted_error_is_noticed() {
         |packet| packet.l4 += 4,
         |packet| packet.payload += 4,
         |packet| packet.payload_len += 1,
-        |packet| packet.key.ports = packet.key.ports.rotate_left(16) ^ 1,
+        |packet| packet.key.ports = packet.key.ports.rotate_left(16),
         |packet| packet.key.addresses.swap(0, 4),
         |packet| packet.key.macs[2] ^= 1,
         |packet| packet.key.protocol ^= 1,
@@ -162,16 +161,18 @@ fn a_planted_error_is_noticed() {
             Err(_) => {
                 refused += 1;
                 assert!(difference(&Ok(Packet::EMPTY), &verdict).is_some(), "accepted: {}", hex(frame));
-                let reasons = verdict.seen.unwrap_err();
-                let untrue = REFUSALS.into_iter().filter(|&why| !reasons.contains(why)).count();
-                assert!(untrue >= REFUSALS.len() - 5, "a reason for everything: {}", hex(frame));
+                let reasons = verdict.seen.as_ref().unwrap_err();
+                let untrue: Vec<Bypass> =
+                    REFUSALS.into_iter().filter(|&why| !reasons.contains(why)).collect();
+                assert!(untrue.len() >= REFUSALS.len() - 5, "a reason for everything: {}", hex(frame));
+                for why in untrue {
+                    assert!(difference(&Err(why), &verdict).is_some(), "{why:?}: {}", hex(frame));
+                }
             }
         }
     }
     assert!(parsed > 500 && refused > 500, "{parsed} {refused}");
 }
-
-const CHUNKS: usize = 200;
 
 fn config(generator: &mut Generator) -> Config {
     let random = generator.random();
@@ -218,6 +219,10 @@ struct Counts {
     /// In frames that were parsed.
     headers: BTreeMap<&'static str, usize>,
     refused: BTreeMap<&'static str, usize>,
+    /// Of these, for the only reason that is true: where there are more, the order of the engine's tests is its own affair.
+    refused_for_one_reason: BTreeMap<&'static str, usize>,
+    /// Frames of more than 65,535 bytes.
+    oversized: usize,
 }
 
 impl Counts {
@@ -227,6 +232,7 @@ impl Counts {
         if let Some(difference) = difference(&answer, &verdict) {
             panic!("{difference}\n{config:?}\n{}", hex(&frame[..frame.len().min(400)]));
         }
+        self.oversized += usize::from(frame.len() > 65_535);
         match answer {
             Ok(packet) => {
                 self.parsed += 1;
@@ -235,19 +241,27 @@ impl Counts {
                     *self.headers.entry(header).or_default() += 1;
                 }
             }
-            Err(why) => *self.refused.entry(why.name()).or_default() += 1,
+            Err(why) => {
+                *self.refused.entry(why.name()).or_default() += 1;
+                if verdict.seen.is_err_and(|reasons| reasons.iter().count() == 1) {
+                    *self.refused_for_one_reason.entry(why.name()).or_default() += 1;
+                }
+            }
         }
     }
 
     fn plus(mut self, other: Self) -> Self {
         self.parsed += other.parsed;
         self.mismatches += other.mismatches;
-        for (name, count) in other.headers {
-            *self.headers.entry(name).or_default() += count;
-        }
-        for (name, count) in other.refused {
-            *self.refused.entry(name).or_default() += count;
-        }
+        self.oversized += other.oversized;
+        let add = |to: &mut BTreeMap<&'static str, usize>, from: BTreeMap<&'static str, usize>| {
+            for (name, count) in from {
+                *to.entry(name).or_default() += count;
+            }
+        };
+        add(&mut self.headers, other.headers);
+        add(&mut self.refused, other.refused);
+        add(&mut self.refused_for_one_reason, other.refused_for_one_reason);
         self
     }
 }
