@@ -22,7 +22,7 @@ const CHUNKS: usize = 200;
 const EVERY_TUNNEL: u32 = tunnel::IP_IN_IP | tunnel::GRE | tunnel::VXLAN | tunnel::GENEVE;
 
 /// Every header that the referee has a name for.
-const HEADERS: [&str; 19] = [
+const HEADERS: [&str; 20] = [
     "4in6",
     "6in6",
     "ethernet",
@@ -32,6 +32,7 @@ const HEADERS: [&str; 19] = [
     "gre with checksum",
     "gre with checksum and key",
     "gre with key",
+    "gretap",
     "ipip",
     "ipv4",
     "ipv6",

@@ -1,4 +1,5 @@
-//! The headers of a frame as etherparse has them. It knows Ethernet, VLAN, IP, TCP and UDP; GRE, VXLAN and Geneve are a few lines.
+//! The headers of a frame as etherparse has them. It knows Ethernet, VLAN, IP with its extension headers, TCP and UDP; GRE, VXLAN and
+//! Geneve are a few lines.
 //!
 //! A walk from header to header: each is taken whole, or the frame is refused for all the reasons that its first bad header
 //! gives.
@@ -347,6 +348,9 @@ impl<'a> Walk<'a> {
             (true, true) => "gre with checksum and key",
         };
         self.pass_unknown(name, 4, length)?;
+        if ether_type == ETHERNET_IN_TUNNEL {
+            self.headers.push("gretap");
+        }
         self.encapsulate();
         self.behind_tunnel(ether_type, 2)
     }
