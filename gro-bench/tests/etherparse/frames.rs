@@ -57,7 +57,10 @@ impl Generator {
     fn mutate(&mut self, headers: usize) {
         for _ in 0..self.random.below(4) {
             let at = self.random.below(headers);
-            self.bytes[at] = self.random.word() as u8;
+            let change = self.random.word() as u8;
+            // One bit alone shows which bits are looked at.
+            let one_bit = 1 << self.random.below(8);
+            self.bytes[at] ^= self.random.of(&[change, one_bit]);
         }
         match self.random.below(4) {
             0 => {
@@ -160,7 +163,7 @@ impl Generator {
         self.be16(0);
         self.random_bytes(2);
         let reserved = u16::from(self.random.once_in(30)) << 15;
-        let fragment = if self.random.once_in(30) { self.random.word() as u16 & 0x3fff } else { 0 };
+        let fragment = if self.random.once_in(30) { 1 << self.random.below(14) } else { 0 };
         let dont_fragment = self.random.of(&[0, 0x4000]);
         self.be16(reserved | dont_fragment | fragment);
         self.random_bytes(1);
@@ -215,11 +218,8 @@ impl Generator {
     }
 
     fn gre(&mut self, depth: usize) {
-        let flags = if self.random.once_in(20) {
-            self.random.word() as u16
-        } else {
-            self.random.of(&[0, 0x8000, 0x2000, 0xa000])
-        };
+        let wrong = if self.random.once_in(20) { 1 << self.random.below(16) } else { 0 };
+        let flags = self.random.of(&[0, 0x8000, 0x2000, 0xa000]) | wrong;
         self.be16(flags);
         let ether_type = if self.random.once_in(3) { ETHERNET } else { self.network_type() };
         let optional = usize::from(flags & 0x8000 != 0) + usize::from(flags & 0x2000 != 0);

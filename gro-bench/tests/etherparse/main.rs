@@ -1,6 +1,5 @@
 //! The engine's parser against etherparse, which knows nothing of this project: the same headers at the same places with the same
 //! values in every shipped trace and in a million frames from a seed, and a true reason for every frame that is refused.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod frames;
 mod referee;
