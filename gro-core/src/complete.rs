@@ -237,7 +237,7 @@ impl Merged {
 fn fixed_type<P: Profile>(flow: &Flow) -> u32 {
     let encapsulated = (flow.outer.l3() != 0 && !P::FIXED_ID_NEEDS_DF) as u32;
     let inner = flow.fixed_id & FIXED;
-    let outer = flow.fixed_id / FIXED_OUTER & 1 & !flow.ipv6;
+    let outer = flow.fixed_id / FIXED_OUTER & !flow.ipv6 & 1;
     Rule::FixedIdType.of::<P>(
         GSO_TCP_FIXEDID * (inner & !encapsulated | outer) | GSO_TCP_FIXEDID_INNER * (inner & encapsulated),
     )
