@@ -17,9 +17,9 @@ const ABOUT_SIZE: &str = "large_";
 const TCP: (&str, usize) = ("tcp-mixed", 1_380);
 const UDP: (&str, usize) = ("udp-mixed", 270);
 const JUMBO: (&str, usize) = ("tcp-jumbo", 25);
-const TUNNELS: (&str, usize) = ("tunnel-mixed", 900);
+const TUNNELS: (&str, usize) = ("tunnel-mixed", 1_320);
 /// No kernel is asked about it: the sandbox has no such device.
-const GENEVE: (&str, usize) = ("tunnel-geneve", 400);
+const GENEVE: (&str, usize) = ("tunnel-geneve", 780);
 
 #[test]
 fn every_case_of_tcp_delivers_what_the_manifest_says_under_default() {
