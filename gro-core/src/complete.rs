@@ -186,7 +186,9 @@ impl Merged {
         if flow.outer.places != 0 {
             self.gso_type |= tunnel_type(&flow.outer) & many.wrapping_neg();
             // The inner transport header and payload sum to what completes their pseudo-header; the inner IPv6 length is new.
-            let inner = length * ipv6 + !self.pseudo as u32;
+            // So is the option of a jumbo header; its next header only moves there.
+            let jumbo = (JUMBO_OPTION as u32 + halves(self.jumbo)) & has_jumbo.wrapping_neg();
+            let inner = length * ipv6 + !self.pseudo as u32 + jumbo;
             self.write_outer::<P>(flow, flow.outer_sum + inner);
         }
     }
@@ -201,8 +203,9 @@ impl Merged {
         let end = if P::on(Rule::MergedOuter) { merged } else { first };
         self.outer = [self.patches[0]; OUTER_PATCHES];
         let session = outer.pppoe();
+        let session_length = end.wrapping_sub(session + PPPOE_HEADER) & 0xffff;
         if session != 0 {
-            self.outer[0] = patch(session + 4, end - session - PPPOE_HEADER);
+            self.outer[0] = patch(session + 4, session_length);
         }
         let l3 = outer.l3();
         if l3 == 0 {
@@ -221,6 +224,7 @@ impl Merged {
         }
         if outer.is_udp() && outer.has_check() {
             let length = end - udp;
+            let sum = sum + if session > udp { session_length } else { 0 };
             // The pseudo-header has all of it, the header what fits.
             let check =
                 checksum::field(fold(sum + outer.pseudo_sum) as u32 + halves(length) + (length & 0xffff));
@@ -235,10 +239,9 @@ impl Merged {
 fn fixed_type<P: Profile>(flow: &Flow) -> u32 {
     let encapsulated = (flow.outer.l3() != 0 && !P::FIXED_ID_NEEDS_DF) as u32;
     let inner = flow.fixed_id & FIXED;
-    let outer = flow.fixed_id / FIXED_OUTER & 1 & !flow.ipv6;
-    Rule::FixedIdType.of::<P>(
-        GSO_TCP_FIXEDID * (inner & !encapsulated | outer) | GSO_TCP_FIXEDID_INNER * (inner & encapsulated),
-    )
+    let outer = (flow.fixed_id / FIXED_OUTER) & 1 & !flow.ipv6;
+    let only = GSO_TCP_FIXEDID * (inner & !encapsulated | outer);
+    Rule::FixedIdType.of::<P>(only + GSO_TCP_FIXEDID_INNER * (inner & encapsulated))
 }
 
 /// The tunnel as a GSO type (`ipip_gro_complete`, `sit_gro_complete`, `ip6ip6_gro_complete`, `gre_gro_complete`,
@@ -260,12 +263,15 @@ fn tunnel_type(outer: &Outer) -> u32 {
 /// Bytes of a PPPoE header that its length does not count (RFC 2516 section 4).
 const PPPOE_HEADER: u32 = 6;
 
+/// Type and length of the jumbo payload option (RFC 2675 section 2).
+const JUMBO_OPTION: u16 = 0xc204;
+
 /// The hop-by-hop header of a jumbogram (RFC 2675 section 2) in front of header `next`. The IPv6 header's own next header then
 /// is 0.
 pub fn jumbo_header(next: u8, jumbo: u32) -> [u8; JUMBO_HEADER as usize] {
-    const TLV_JUMBO: u8 = 0xc2;
+    let [kind, length] = JUMBO_OPTION.to_be_bytes();
     let [a, b, c, d] = jumbo.to_be_bytes();
-    [next, 0, TLV_JUMBO, 4, a, b, c, d]
+    [next, 0, kind, length, a, b, c, d]
 }
 
 /// A length as an IP header states it: 0 for what 16 bits cannot say.

@@ -275,7 +275,9 @@ impl Packet {
         let udp = self.outer.checked();
         // An IPv4 header sums to zero, whatever its length: its own checksum sees to that.
         let length = if self.is_ipv6() { without(self.l3 + 4) } else { 0 };
-        fold(self.between + without(udp + 4) + without(udp + 6) + length) as u32
+        let session = self.outer.pppoe();
+        let session = if session > udp { without(session + 4) } else { 0 };
+        fold(self.between + without(udp + 4) + without(udp + 6) + length + session) as u32
     }
 }
 

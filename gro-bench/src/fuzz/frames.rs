@@ -71,6 +71,10 @@ pub fn batch(random: &mut Random, which: Frames) -> Vec<Frame> {
             if !random.once_in(8) {
                 flow.outer = Some(Outer::random(random, flow.ip.is_ipv6()));
                 flow.ports[0] = TUNNEL_PORT;
+                // BIG TCP in each kind of tunnel comes seldom enough.
+                if random.once_in(4) {
+                    flow.payload = 15_000;
+                }
             }
         }
     }

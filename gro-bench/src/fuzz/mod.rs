@@ -41,8 +41,8 @@ pub struct Counts {
     pub packets: usize,
     /// Those of the packets that it merged in tunnels.
     pub merged_in_tunnels: usize,
-    /// Frames left out because the kernel would lose the packet they become: IPv6 with more than eight bytes of extension headers
-    /// where packets may grow over 65,535 bytes (docs/adr/0004).
+    /// Frames left out because the kernel would lose the packet they become: IPv6 with more than eight bytes of further headers in
+    /// front of TCP where packets may grow over 65,535 bytes (docs/adr/0004).
     pub excluded: usize,
     /// Batches that each of our backends ran.
     pub compared: Vec<(&'static str, usize)>,
@@ -213,33 +213,20 @@ fn add(counts: &mut [(&'static str, usize)], ran: &[&'static str], more: usize) 
 
 /// Takes out what the kernel would lose; how many frames that was.
 fn exclude_lost(frames: &mut Vec<Frame>, config: &Config) -> usize {
-    let is_big = |size| size > Config::DEFAULT.gro_max_size;
-    let (ipv6, ipv4) = (is_big(config.gro_max_size), is_big(config.gro_ipv4_max_size));
     let before = frames.len();
     frames.retain(|frame| {
         let headers = ip_headers(&frame.bytes);
-        let lost = match headers.as_slice() {
-            [] => false,
-            [alone] => *alone && ipv6 && extension_bytes(&frame.bytes) > 8,
-            tunnel => (if tunnel[0] { ipv6 } else { ipv4 }) && tunnel.contains(&true),
-        };
-        !lost
+        let is_ipv6 = headers.first().is_some_and(|outer| outer.ipv6);
+        let limit = if is_ipv6 { config.gro_max_size } else { config.gro_ipv4_max_size };
+        let lost = is_ipv6 && headers.len() > 1 || headers.iter().any(|header| header.extensions > 8);
+        limit <= Config::DEFAULT.gro_max_size || !lost
     });
     before - frames.len()
 }
 
-/// Bytes of hop-by-hop, routing and destination-options headers behind an IPv6 header.
+/// Bytes of hop-by-hop, routing and destination-options headers behind a frame's first IP header.
 pub fn extension_bytes(frame: &[u8]) -> usize {
-    const CHAIN: usize = 54;
-    if frame.get(12..14) != Some(&[0x86, 0xdd]) || frame.len() < CHAIN {
-        return 0;
-    }
-    let (mut next, mut at) = (frame[20], CHAIN);
-    while matches!(next, 0 | 43 | 60) && at + 2 <= frame.len() {
-        next = frame[at];
-        at += (usize::from(frame[at + 1]) + 1) * 8;
-    }
-    at - CHAIN
+    ip_headers(frame).first().map_or(0, |header| header.extensions)
 }
 
 /// Whether two backends did the same.

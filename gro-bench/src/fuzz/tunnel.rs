@@ -203,30 +203,39 @@ fn frame(macs: &[u8; 12], ipv6: bool) -> Vec<u8> {
     [&macs[..], &ethertype(ipv6).to_be_bytes()].concat()
 }
 
-/// The IP headers of a frame, the outer one first: whether each is IPv6. What is behind the last one may be no IP at all.
-pub(super) fn ip_headers(frame: &[u8]) -> Vec<bool> {
+/// An IP header as a frame has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IpHeader {
+    pub(super) ipv6: bool,
+    /// Bytes of hop-by-hop, routing and destination-options headers.
+    pub(super) extensions: usize,
+}
+
+/// The IP headers of a frame, the outer one first. What is behind the last one may be no IP at all.
+pub(super) fn ip_headers(frame: &[u8]) -> Vec<IpHeader> {
     let mut found = Vec::new();
     let mut next = behind_ethernet(frame, 0);
     while let Some((ipv6, at)) = next {
-        found.push(ipv6);
-        next = behind_ip(frame, ipv6, at);
+        let (mut extensions, protocol) = (0, frame.get(at + if ipv6 { 6 } else { 9 }));
+        let (mut protocol, end) = (protocol.copied(), at + if ipv6 { 40 } else { 20 });
+        while let (true, Some(0 | 43 | 60)) = (ipv6, protocol) {
+            let header = end + extensions;
+            protocol = frame.get(header).copied();
+            extensions += (usize::from(frame.get(header + 1).copied().unwrap_or(0)) + 1) * 8;
+        }
+        found.push(IpHeader { ipv6, extensions });
+        next = protocol.and_then(|protocol| behind_ip(frame, protocol, end + extensions));
     }
     found
 }
 
+/// Whether an IP header is IPv6, and where it is.
 fn behind_ethernet(frame: &[u8], at: usize) -> Option<(bool, usize)> {
-    Some((ip_version(frame.get(at + 12..at + 14)?)?, at + 14))
+    Some((is_ipv6(frame.get(at + 12..at + 14)?)?, at + 14))
 }
 
-fn behind_ip(frame: &[u8], ipv6: bool, at: usize) -> Option<(bool, usize)> {
-    let (mut next, mut at) =
-        if ipv6 { (*frame.get(at + 6)?, at + 40) } else { (*frame.get(at + 9)?, at + 20) };
-    while ipv6 && matches!(next, 0 | 43 | 60) {
-        let words = usize::from(*frame.get(at + 1)?) + 1;
-        next = *frame.get(at)?;
-        at += words * 8;
-    }
-    match next {
+fn behind_ip(frame: &[u8], protocol: u8, at: usize) -> Option<(bool, usize)> {
+    match protocol {
         4 => Some((false, at)),
         41 => Some((true, at)),
         47 => {
@@ -236,7 +245,7 @@ fn behind_ip(frame: &[u8], ipv6: bool, at: usize) -> Option<(bool, usize)> {
             if kind == ETHERNET.to_be_bytes() {
                 behind_ethernet(frame, behind)
             } else {
-                Some((ip_version(kind)?, behind))
+                Some((is_ipv6(kind)?, behind))
             }
         }
         17 if frame.get(at + 2..at + 4)? == PORT => behind_ethernet(frame, at + 16),
@@ -244,7 +253,7 @@ fn behind_ip(frame: &[u8], ipv6: bool, at: usize) -> Option<(bool, usize)> {
     }
 }
 
-fn ip_version(ethertype: &[u8]) -> Option<bool> {
+fn is_ipv6(ethertype: &[u8]) -> Option<bool> {
     match ethertype {
         [0x08, 0x00] => Some(false),
         [0x86, 0xdd] => Some(true),

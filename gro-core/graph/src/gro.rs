@@ -322,6 +322,11 @@ impl NodeGro {
         mask
     }
 
+    /// Whether it is a tag with a length that a merged packet rewrites: PPPoE. The engine has a place for one.
+    pub fn is_session(&self) -> bool {
+        self.layer == Some(Layer::Tag) && self.fields.iter().any(|field| field.rule == FieldRule::Rewrite)
+    }
+
     /// The rule of the engine by which a test switches the test of this name off.
     pub fn mutant(&self, name: &str) -> Option<&str> {
         self.mutants.iter().find(|(test, _)| test == name).map(|(_, rule)| rule.as_str())

@@ -99,7 +99,7 @@ pub fn walk(graph: &Graph, parser: &Parser, frame: &[u8], settings: &Settings<'_
         encaps += u32::from(node.encap);
         let stop = if parser.max_nodes.is_some_and(|most| walk.steps.len() >= most as usize) {
             Err(refuse(Why::Nodes, None))
-        } else if encaps > parser.max_encaps {
+        } else if encaps > parser.max_encaps || node.gro.is_session() && has_session(graph, &walk) {
             Err(refuse(Why::Encaps, parser.gro.max_encaps.as_ref()))
         } else {
             header(graph, parser, node, frame, settings, &mut walk)
@@ -117,6 +117,10 @@ pub fn walk(graph: &Graph, parser: &Parser, frame: &[u8], settings: &Settings<'_
         }
     }
     walk
+}
+
+fn has_session(graph: &Graph, walk: &Walk) -> bool {
+    walk.steps.iter().any(|step| graph.nodes.get(step.node).is_some_and(|node| node.gro.is_session()))
 }
 
 type Refusal = (Why, Option<String>);

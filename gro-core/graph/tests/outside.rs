@@ -69,7 +69,7 @@ fn extension(next: u8, length: usize) -> Vec<u8> {
 
 fn tcp(options: &[u8]) -> Vec<u8> {
     let mut header = vec![0; 20];
-    header[12] = ((20 + options.len()) / 4 << 4) as u8;
+    header[12] = (((20 + options.len()) / 4) << 4) as u8;
     [&header, options].concat()
 }
 

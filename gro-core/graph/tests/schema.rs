@@ -9,6 +9,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../parser.schema.json");
+const PAGE: &str = include_str!("../../../docs/parse-graph.md");
 
 fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
@@ -169,4 +170,27 @@ fn its_words_are_those_of_the_crate() {
     ] {
         assert_eq!(schema["$defs"][definition]["enum"], json!(words), "{definition}");
     }
+}
+
+/// The page has each key and each word, and its example is a document.
+#[test]
+fn the_page_explains_all_of_it() {
+    let defs = &schema()["$defs"];
+    let mut words: Vec<String> = Vec::new();
+    for definition in defs.as_object().unwrap().values() {
+        words.extend(
+            definition["enum"].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()),
+        );
+        let is_understood = |value: &&Value| value["type"] != "null";
+        let properties = definition["properties"].as_object().into_iter().flatten();
+        words.extend(properties.filter(|(_, value)| is_understood(value)).map(|(key, _)| key.clone()));
+    }
+    assert!(words.len() > 100, "{words:?}");
+    for word in words {
+        let there = [format!("`{word}`"), format!("\"{word}\"")].iter().any(|word| PAGE.contains(word));
+        assert!(there, "{word} is not in docs/parse-graph.md");
+    }
+    let example = PAGE.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(errors(&serde_json::from_str(example).unwrap()), Vec::<String>::new());
+    assert_eq!(Graph::read("example.json", example).unwrap().1, Vec::<String>::new());
 }

@@ -97,7 +97,7 @@ pub(super) fn headers<P: Profile>(
         next = vlan_inner::<P>(window, config, packet, cursor)?;
     }
     if next == Header::PPPOE {
-        next = pppoe::<P>(window, config, packet, cursor)?;
+        next = pppoe(window, config, packet, cursor)?;
     }
     if next == Header::IPV4 {
         next = ipv4::<P>(window, config, packet, cursor)?;
@@ -119,7 +119,7 @@ pub(super) fn headers<P: Profile>(
         return tcp::<P>(window, config, packet, cursor);
     }
     if next == Header::UDP {
-        next = udp::<P>(window, config, packet, cursor)?;
+        next = udp(window, config, packet, cursor)?;
     }
     if next == Header::UDP_DATAGRAM {
         return udp_datagram::<P>(window, config, packet, cursor);
@@ -207,12 +207,13 @@ fn vlan_inner<P: Profile>(
 
 /// Header `pppoe`.
 #[inline(always)]
-fn pppoe<P: Profile>(
+fn pppoe(
     window: &Window<'_>,
     config: &Config,
     packet: &mut Packet,
     cursor: &mut Cursor,
 ) -> Result<u32, Bypass> {
+    packet.session(cursor.at)?;
     let at = cursor.at;
     fits(window, at + 8)?;
     // version-type-code, session
@@ -226,11 +227,10 @@ fn pppoe<P: Profile>(
         return Err(Bypass::Tunnel);
     }
     packet.chain.push(cursor.key << 16);
-    packet.chain.push(w0 & 0xffff);
-    packet.session(at);
+    packet.chain.push(w0 & masks::PPPOE_IDENTIFY[0]);
     let key = w1 & 0xffff;
     *cursor = Cursor { at: at + 8, key };
-    ppp_protocols::<P>(key, config).ok_or(Bypass::NotIp)
+    ppp_protocols(key, config).ok_or(Bypass::NotIp)
 }
 
 /// Header `ipv4`.
@@ -273,7 +273,7 @@ fn ipv4<P: Profile>(
     packet.l4 = at + 20;
     let key = w2 >> 16 & 0xff;
     *cursor = Cursor { at: at + 20, key };
-    ipv4_protocols::<P>(key, config).ok_or(Bypass::Protocol)
+    ipv4_protocols(key, config).ok_or(Bypass::Protocol)
 }
 
 /// Header `ipv6`.
@@ -291,7 +291,7 @@ fn ipv6<P: Profile>(
     // payload-length, next-header, hop-limit
     let w1 = window.be32(at + 4);
     packet.key.protocol = 0x86dd << 16 | (w1 >> 8 & 0xff);
-    packet.key.label = w0 & 0xf00f_ffff;
+    packet.key.label = w0 & masks::IPV6_IDENTIFY[0];
     packet.key.addresses[0] = window.be32(at + 8);
     packet.key.addresses[1] = window.be32(at + 12);
     packet.key.addresses[2] = window.be32(at + 16);
@@ -362,7 +362,7 @@ fn tcp<P: Profile>(
 
 /// Header `udp`.
 #[inline(always)]
-fn udp<P: Profile>(
+fn udp(
     window: &Window<'_>,
     config: &Config,
     _packet: &mut Packet,
@@ -371,7 +371,7 @@ fn udp<P: Profile>(
     let at = cursor.at;
     fits(window, at + 8)?;
     let key = window.be16(at + 2) as u32;
-    Ok(udp_ports::<P>(key, config).unwrap_or(Header::UDP_DATAGRAM))
+    Ok(udp_ports(key, config).unwrap_or(Header::UDP_DATAGRAM))
 }
 
 /// Header `udp-datagram`.
@@ -425,7 +425,7 @@ fn udp_tunnel<P: Profile>(
     packet.checked(at, true, (window.be16(at + 6) as u32) != 0);
     let key = w0 & 0xffff;
     *cursor = Cursor { at: at + 8, key };
-    udp_tunnels::<P>(key, config).ok_or(Bypass::Tunnel)
+    udp_tunnels(key, config).ok_or(Bypass::Tunnel)
 }
 
 /// Header `vxlan`.
@@ -468,7 +468,7 @@ fn geneve<P: Profile>(
     fits(window, end)?;
     packet.encapsulate::<P>(TunnelKind::Udp);
     let key = w0 & 0xffff;
-    let next = geneve_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
+    let next = geneve_protocols(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.pause::<P>(Rule::TunnelHeader, at, end, next))
 }
 
@@ -505,7 +505,7 @@ fn gre<P: Profile>(
     packet.checked(at, false, w0 >> 16 & 0x8000 != 0);
     packet.encapsulate::<P>(TunnelKind::Gre);
     let key = w0 & 0xffff;
-    let next = gre_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
+    let next = gre_protocols(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.goes_on(end, next))
 }
 
@@ -589,7 +589,7 @@ fn ethertypes_behind_two_tags<P: Profile>(key: u32, _config: &Config) -> Option<
 
 /// Table `ppp-protocols`.
 #[inline(always)]
-fn ppp_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+fn ppp_protocols(key: u32, _config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0021 => Header::IPV4,
@@ -601,7 +601,7 @@ fn ppp_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
 
 /// Table `ipv4-protocols`.
 #[inline(always)]
-fn ipv4_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+fn ipv4_protocols(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // tcp
         6 => Header::TCP,
@@ -645,7 +645,7 @@ fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `udp-ports`.
 #[inline(always)]
-fn udp_ports<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+fn udp_ports(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // vxlan
         4789 if config.tunnels & tunnel::VXLAN != 0 => Header::UDP_TUNNEL,
@@ -657,7 +657,7 @@ fn udp_ports<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `udp-tunnels`.
 #[inline(always)]
-fn udp_tunnels<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // vxlan
         4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,
@@ -669,7 +669,7 @@ fn udp_tunnels<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `geneve-protocols`.
 #[inline(always)]
-fn geneve_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+fn geneve_protocols(key: u32, _config: &Config) -> Option<u32> {
     Some(match key {
         // ethernet
         0x6558 => Header::ETHERNET,
@@ -683,7 +683,7 @@ fn geneve_protocols<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
 
 /// Table `gre-protocols`.
 #[inline(always)]
-fn gre_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+fn gre_protocols(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,

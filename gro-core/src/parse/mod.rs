@@ -214,10 +214,14 @@ impl Packet {
         }
     }
 
-    /// A header whose length a merged packet rewrites: PPPoE.
+    /// A header whose length a merged packet rewrites: PPPoE. There is a place for one, in front of a tunnel or in it.
     #[inline(always)]
-    fn session(&mut self, at: u32) {
+    fn session(&mut self, at: u32) -> Result<(), Bypass> {
+        if self.outer.pppoe() != 0 {
+            return Err(Bypass::Nested);
+        }
         self.outer.places |= at << Outer::PPPOE_SHIFT;
+        Ok(())
     }
 
     /// A header that may have a checksum over all that is behind it: GRE, or a UDP header in front of a tunnel.

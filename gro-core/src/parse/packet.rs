@@ -269,14 +269,13 @@ impl Packet {
         inner || self.outer.l3() == L3_UNTAGGED && self.outer.ipv6() != 0
     }
 
-    /// Whether the kernel's jumbo header would overwrite other headers: `ipv6_gro_complete` (net/ipv6/ip6_offload.c) makes room
-    /// for it in front of the transport header and writes it behind the IPv6 header, which loses all but the last eight bytes
-    /// between the two, be they extension headers or a tunnel. Such a packet stays small here: a divergence on purpose.
+    /// Whether the kernel's jumbo header would overwrite headers: `ipv6_gro_complete` (net/ipv6/ip6_offload.c) makes room for it in
+    /// front of the innermost transport header and writes it behind its IPv6 header, which loses all but the last eight bytes
+    /// between the two. Behind an outer IPv6 header there are more. Such a packet stays small here: a divergence on purpose.
     #[inline(always)]
     pub(crate) fn loses_headers<P: Profile>(&self) -> bool {
-        let extended = self.is_ipv6() && self.l4 - self.l3 > IPV6_HEADER + JUMBO_HEADER;
-        let tunnelled = self.is_encapsulated() && (self.is_ipv6() || self.outer.ipv6() != 0);
-        P::JUMBO_HEADER && (extended || tunnelled)
+        let inner = self.is_ipv6() && self.l4 - self.l3 > IPV6_HEADER + JUMBO_HEADER;
+        P::JUMBO_HEADER && (inner || self.outer.l3() != 0 && self.outer.ipv6() != 0)
     }
 
     /// Words of TCP options, at most [`crate::flow::OPTION_WORDS`].

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 
 mod config;
+mod tunnels;
 mod virtio;
 
 /// A TCP segment; the default is the `n`th of a flow of 1000-byte segments.

@@ -1,6 +1,8 @@
 //! `cargo xtask acceptance`: the figures of an issue, measured, as dated JSON under `docs/acceptance/`.
 
 #[cfg(target_os = "linux")]
+mod graph;
+#[cfg(target_os = "linux")]
 mod kernel;
 mod slice;
 
@@ -14,7 +16,7 @@ use std::process::Command;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The set of figures.
-    #[arg(value_parser = ["slice", "kernel"], default_value = "slice")]
+    #[arg(value_parser = ["slice", "kernel", "graph"], default_value = "slice")]
     name: String,
 }
 
@@ -55,6 +57,8 @@ impl Figure {
 pub(crate) fn run_all(args: &Args) -> Result<()> {
     let root = images::root()?;
     let (seeds, figures) = match args.name.as_str() {
+        #[cfg(target_os = "linux")]
+        "graph" => (graph::SEEDS, graph::figures()?),
         #[cfg(target_os = "linux")]
         "kernel" => (kernel::SEEDS, kernel::figures()?),
         "slice" => (slice::SEEDS, slice::figures()?),

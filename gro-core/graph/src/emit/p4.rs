@@ -309,17 +309,11 @@ fn room(graph: &Graph, index: usize) -> u32 {
     }
     let encap = graph.nodes.get(index).is_some_and(|node| node.encap);
     let encaps = parsers.map(|parser| parser.max_encaps).max();
-    match encaps {
+    match encaps.filter(|_| returns(graph, index, true)) {
         // A tunnel counts itself: there are no more of it than tunnels.
-        Some(most) if encap => {
-            if returns(graph, index, true) {
-                least(Some(most))
-            } else {
-                1
-            }
-        }
-        Some(most) if returns(graph, index, true) => least(Some(most.saturating_add(1))),
-        _ => 1,
+        Some(most) if encap => least(Some(most)),
+        Some(most) => least(Some(most.saturating_add(1))),
+        None => 1,
     }
 }
 

@@ -58,10 +58,10 @@ pub fn rust(graph: &Graph) -> Result<String, Unsupported> {
     let mut text = PREFACE.to_owned();
     let mut body = masks::masks(graph, &order);
     body += &headers(graph, &order);
-    body += &driver(graph, parser, &order)?;
-    for &index in &order {
-        body += &node::function(graph, parser, index)?;
-    }
+    let functions: Vec<node::Function> =
+        order.iter().map(|&index| node::function(graph, parser, index)).collect::<Result<_, _>>()?;
+    body += &driver(graph, parser, &order, &functions)?;
+    body.extend(functions.iter().map(|function| function.text.as_str()));
     body += &tables(graph, &order);
     text += &imports(&body);
     Ok(text + &body)
@@ -137,7 +137,7 @@ fn headers(graph: &Graph, order: &[usize]) -> String {
 }
 
 /// The function that takes one header after the other.
-fn driver(graph: &Graph, parser: &Parser, order: &[usize]) -> Emitted {
+fn driver(graph: &Graph, parser: &Parser, order: &[usize], functions: &[node::Function]) -> Emitted {
     let mut text = "\
 /// Parses headers from `next` on, up to the payload or up to where another part begins.
 #[inline(always)]
@@ -148,7 +148,7 @@ pub(super) fn headers<P: Profile>(
 "
     .to_owned();
     let mut tunnels = false;
-    for &index in order {
+    for (&index, written) in order.iter().zip(functions) {
         let node = &graph.nodes[index];
         let (name, header) = (function(&node.name), constant(&node.name));
         let is_tunnel = node.gro.layer == Some(Layer::Tunnel);
@@ -160,7 +160,8 @@ pub(super) fn headers<P: Profile>(
                 "// From here on a tunnel.\nif packet.is_encapsulated() {{ return Err(Bypass::{reason}); }}"
             );
         }
-        let call = format!("{name}::<P>(window, config, packet, cursor)");
+        let profile = if written.needs_profile { "::<P>" } else { "" };
+        let call = format!("{name}{profile}(window, config, packet, cursor)");
         let repeats = graph.edges(node).iter().any(|&(_, next)| next == index);
         let ends = node.encap || node.next.is_none() && node.next_node.is_none();
         let _ = if repeats {
@@ -223,15 +224,27 @@ fn tables(graph: &Graph, order: &[usize]) -> String {
         }
         let config = if arms.contains("config") { "config" } else { "_config" };
         let name = table_function(graph, index);
+        let profile = if needs_profile(table) { "<P: Profile>" } else { "" };
         let _ = writeln!(
             text,
-            "/// Table `{}`.\n#[inline(always)]\nfn {name}<P: Profile>(key: u32, {config}: &Config) -> Option<u32> {{
+            "/// Table `{}`.\n#[inline(always)]\nfn {name}{profile}(key: u32, {config}: &Config) -> Option<u32> {{
                 Some(match key {{ {arms} _ => return None, }})
             }}\n",
             table.name.as_deref().unwrap_or(&name)
         );
     }
     text
+}
+
+/// Whether an entry depends on the profile, which a test harness may take a rule from.
+fn needs_profile(table: &Table) -> bool {
+    table.entries.iter().any(|entry| entry.gro.since.is_some() || entry.gro.without.is_some())
+}
+
+/// The call that looks a key up.
+fn look_up(graph: &Graph, index: usize) -> String {
+    let profile = if graph.tables.get(index).is_some_and(needs_profile) { "::<P>" } else { "" };
+    format!("{}{profile}(key, config)", table_function(graph, index))
 }
 
 /// As the field is usually written: one byte in decimal, more in hexadecimal, ports in decimal.

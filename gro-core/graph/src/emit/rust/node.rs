@@ -5,14 +5,25 @@ use super::words::{Words, joined, plus};
 use super::{
     Emitted, Unsupported, constant, function as function_name, identity_rule, is_on, reason, refuse,
 };
-use super::{table_function, unless_off};
+use super::{look_up, unless_off};
 use crate::gro::{Covers, FieldRule, GroField, Layer, TunnelKind, Unequal};
 use crate::model::{Comparison, Field, Graph, HeaderLength, Node, Parser, Test};
 use std::fmt::Write as _;
 
-pub(super) fn function(graph: &Graph, parser: &Parser, index: usize) -> Emitted {
+/// A function, and whether it has the profile as a parameter.
+pub(super) struct Function {
+    pub(super) text: String,
+    pub(super) needs_profile: bool,
+}
+
+pub(super) fn function(graph: &Graph, parser: &Parser, index: usize) -> Result<Function, Unsupported> {
     let node = &graph.nodes[index];
-    let mut writer = Writer { graph, node, words: Words::default(), body: String::new() };
+    let mut writer = Writer {
+        graph,
+        node,
+        words: Words::of(&constant(&node.name), header_masks(node, FieldRule::Identify)),
+        body: String::new(),
+    };
     let is_root = parser.root == index;
     if node.gro.layer == Some(Layer::Transport) {
         writer.transport_words()?;
@@ -173,7 +184,7 @@ impl Writer<'_> {
         }
         let rule = identity_rule(node);
         let of = |word: &str| rule.as_ref().map_or(word.to_owned(), |rule| format!("{rule}.of::<P>({word})"));
-        let first = identify.first_mut().map_or(0, |word| std::mem::take(word));
+        let first = identify.first_mut().map_or(0, std::mem::take);
         // The upper half of the first word goes beside the key; the lower half is one more word.
         let upper = if first >> 16 == 0 {
             String::new()
@@ -189,9 +200,6 @@ impl Writer<'_> {
         for (index, mask) in identify.into_iter().enumerate().filter(|(_, mask)| *mask != 0) {
             let word = of(&self.words.masked(index as u32, mask));
             let _ = writeln!(self.body, "packet.chain.push({word});");
-        }
-        if node.gro.fields.iter().any(|field| field.rule == FieldRule::Rewrite) {
-            let _ = writeln!(self.body, "packet.session(at);");
         }
         Ok(())
     }
@@ -389,7 +397,7 @@ impl Writer<'_> {
             (Some(next), _) => {
                 let key = self.value(next.field, "next-proto")?;
                 let _ = writeln!(self.body, "let key = {key};");
-                let found = format!("{}::<P>(key, config)", table_function(self.graph, next.table));
+                let found = look_up(self.graph, next.table);
                 match (next.wildcard.and_then(|index| self.graph.nodes.get(index)), &node.gro.unknown_next) {
                     (Some(other), _) => {
                         (format!("{found}.unwrap_or(Header::{})", constant(&other.name)), false)
@@ -424,7 +432,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn finish(self, parser: &Parser, is_root: bool) -> String {
+    fn finish(self, parser: &Parser, is_root: bool) -> Function {
         let Self { node, words, body, .. } = self;
         let ends = node.encap || node.next.is_none() && node.next_node.is_none();
         let mut text = String::new();
@@ -435,6 +443,9 @@ impl Writer<'_> {
             };
             let (unless, why) = (unless_off(node, "requires"), reason(&need.bypass));
             let _ = writeln!(text, "if {off}{unless} {{ return Err(Bypass::{why}); }}");
+        }
+        if node.gro.is_session() {
+            let _ = writeln!(text, "packet.session(cursor.at)?;");
         }
         let _ = writeln!(text, "let at = cursor.at;");
         if node.min_length > 0 {
@@ -456,15 +467,18 @@ impl Writer<'_> {
             let used = text.contains(word);
             if used { word.to_owned() } else { format!("_{word}") }
         };
-        format!(
-            "/// Header `{}`.\n#[inline(always)]\nfn {}<P: Profile>(\n{}: &Window<'_>, {}: &Config, {}: &mut Packet, cursor: &mut Cursor,\n) -> Result<{}, Bypass> {{\n{text}}}\n\n",
+        let needs_profile = text.contains("P::on") || text.contains("::<P>");
+        let profile = if needs_profile { "<P: Profile>" } else { "" };
+        let text = format!(
+            "/// Header `{}`.\n#[inline(always)]\nfn {}{profile}(\n{}: &Window<'_>, {}: &Config, {}: &mut Packet, cursor: &mut Cursor,\n) -> Result<{}, Bypass> {{\n{text}}}\n\n",
             node.name,
             function_name(&node.name),
             name("window"),
             name("config"),
             name("packet"),
             if ends { "Parsed" } else { "u32" },
-        )
+        );
+        Function { text, needs_profile }
     }
 }
 

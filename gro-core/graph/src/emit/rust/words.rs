@@ -7,8 +7,12 @@ use std::ops::Range;
 
 /// The words that a function reads, and which of their bytes. In a text that is not yet resolved a word stands in marks, with the
 /// bytes that are used: `\u{1}word:start:length\u{1}`.
-#[derive(Default)]
-pub(super) struct Words(BTreeMap<u32, Range<u32>>);
+pub(super) struct Words {
+    read: BTreeMap<u32, Range<u32>>,
+    /// The header's name as a constant's, and its identity masks.
+    header: String,
+    identify: Vec<u32>,
+}
 
 const MARK: char = '\u{1}';
 
@@ -37,9 +41,14 @@ impl Place {
 }
 
 impl Words {
+    /// No word yet.
+    pub(super) fn of(header: &str, identify: Vec<u32>) -> Self {
+        Self { read: BTreeMap::new(), header: header.to_owned(), identify }
+    }
+
     /// A word, of which bytes `bytes` are used.
     pub(super) fn word(&mut self, word: u32, bytes: Range<u32>) -> String {
-        let read = self.0.entry(word).or_insert(bytes.clone());
+        let read = self.read.entry(word).or_insert(bytes.clone());
         *read = read.start.min(bytes.start)..read.end.max(bytes.end);
         format!("{MARK}{word}{MARK}")
     }
@@ -61,7 +70,13 @@ impl Words {
         let bytes: Vec<u32> = (0..4).filter(|byte| mask >> (8 * (3 - byte)) & 0xff != 0).collect();
         let (first, last) = (bytes.first().copied().unwrap_or(0), bytes.last().copied().unwrap_or(3));
         let name = self.word(word, first..last + 1);
-        if mask == u32::MAX { name } else { format!("{name} & {}", hex(mask)) }
+        if mask == u32::MAX {
+            name
+        } else if self.identify.get(word as usize) == Some(&mask) {
+            format!("{name} & masks::{}_IDENTIFY[{word}]", self.header)
+        } else {
+            format!("{name} & {}", hex(mask))
+        }
     }
 
     /// The text with its words: what is used once is read there, what is used more than once is read before and has a name, with the
@@ -72,7 +87,7 @@ impl Words {
         let marks = || pieces.iter().skip(1).step_by(2).filter_map(|mark| Mark::of(mark));
         let uses = |word: u32| marks().filter(|mark| mark.word == word).count();
         let mut bindings = String::new();
-        for (&word, bytes) in self.0.iter().filter(|&(&word, _)| uses(word) > 1) {
+        for (&word, bytes) in self.read.iter().filter(|&(&word, _)| uses(word) > 1) {
             let _ = writeln!(bindings, "// {}\nlet w{word} = {};", names(word), read(word, bytes));
         }
         let body = pieces.iter().enumerate().map(|(number, piece)| match Mark::of(piece) {
@@ -80,7 +95,7 @@ impl Words {
                 (1, Some((start, 1))) => format!("(window.u8({}) as u32)", plus(4 * mark.word + start)),
                 (1, Some((start, _))) => format!("(window.be16({}) as u32)", plus(4 * mark.word + start)),
                 (1, None) => {
-                    let bytes = self.0.get(&mark.word).cloned().unwrap_or(0..4);
+                    let bytes = self.read.get(&mark.word).cloned().unwrap_or(0..4);
                     let read = read(mark.word, &bytes);
                     if read.contains(' ') && !read.starts_with("window.be32") {
                         format!("({read})")
