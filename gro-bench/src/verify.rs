@@ -19,6 +19,9 @@ pub struct Options {
     pub require: Vec<String>,
     /// Whether UDP is coalesced; as each trace's manifest says when not given.
     pub udp: Option<UdpMode>,
+    /// Encapsulations that GRO looks into: bits of [`gro_core::tunnel`]. Those of the config and of each trace's manifest when
+    /// not given.
+    pub tunnels: Option<u32>,
     /// The rule set.
     pub profile: Release,
     /// A rule to switch off in backend `user`.
@@ -51,19 +54,20 @@ pub fn verify(
         let trace = Trace::open(path)?;
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let entry = Manifest::beside(path)?.and_then(|manifest| manifest.entry(&file).cloned());
-        let from_entry = if entry.as_ref().is_some_and(|entry| entry.udp_forwarding) {
-            UdpMode::Forwarding
-        } else {
-            UdpMode::Off
+        let as_entry_says = |config: Config| match &entry {
+            Some(entry) => entry.under(config),
+            None => Config { udp: UdpMode::Off, ..config },
         };
-        let udp = options.udp.unwrap_or(from_entry);
         let own = entry.as_ref().and_then(|entry| entry.config).map(|own| (OwnConfig::NAME, own.config()));
         let configs = match &own {
             Some(own) if options.configs.is_empty() => std::slice::from_ref(own),
             _ => configs,
         };
         for &(name, config) in configs {
-            let config = Config { udp, ..config };
+            let from_entry = as_entry_says(config);
+            let udp = options.udp.unwrap_or(from_entry.udp);
+            let tunnels = options.tunnels.unwrap_or(from_entry.tunnels);
+            let config = Config { udp, tunnels, ..config };
             let engine = EngineConfig { config, profile: options.profile, mutant: options.mutant };
             let mut outcomes = Vec::new();
             for backend in backends.iter_mut() {
@@ -74,11 +78,8 @@ pub fn verify(
             // A mutant is meant to differ from its peers, not from the past.
             let expect = entry.as_ref().filter(|entry| {
                 let mut known = CONFIGS.iter().chain(&own);
-                let as_recorded = known.any(|&(known, it)| known == name && Config { udp, ..it } == config);
-                options.mutant.is_none()
-                    && udp == from_entry
-                    && as_recorded
-                    && entry.profile == options.profile.name()
+                let as_recorded = known.any(|&(known, it)| known == name && as_entry_says(it) == config);
+                options.mutant.is_none() && as_recorded && entry.profile == options.profile.name()
             });
             let expected = expect.and_then(|entry| entry.expect.get(name));
             runs.push(row(&trace, name, &outcomes, expected.map(|expect| expect.output_digest.as_str())));

@@ -1,4 +1,4 @@
-//! The named cases of `tcp-mixed` and `udp-mixed`: every backend delivers what the running kernel did when it was asked.
+//! The named cases of `tcp-mixed`, `udp-mixed` and their like: every backend delivers what the running kernel did when it was asked.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod every_backend;
@@ -6,7 +6,6 @@ mod every_backend;
 use every_backend::{DEFAULT, TC, entry, on_every_backend, shipped};
 use gro_bench::trace::{Case, Trace, payload};
 use gro_bench::{EngineConfig, Outcome, Record};
-use gro_core::{Config, UdpMode};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -18,6 +17,9 @@ const ABOUT_SIZE: &str = "large_";
 const TCP: (&str, usize) = ("tcp-mixed", 1_380);
 const UDP: (&str, usize) = ("udp-mixed", 270);
 const JUMBO: (&str, usize) = ("tcp-jumbo", 25);
+const TUNNELS: (&str, usize) = ("tunnel-mixed", 1_320);
+/// No kernel is asked about it: the sandbox has no such device.
+const GENEVE: (&str, usize) = ("tunnel-geneve", 780);
 
 #[test]
 fn every_case_of_tcp_delivers_what_the_manifest_says_under_default() {
@@ -44,6 +46,21 @@ fn every_jumbo_case_delivers_what_the_manifest_says_under_default() {
     check(JUMBO, &DEFAULT, |_| true);
 }
 
+#[test]
+fn every_case_in_tunnels_delivers_what_the_manifest_says_under_default() {
+    check(TUNNELS, &DEFAULT, |_| true);
+}
+
+#[test]
+fn every_case_in_tunnels_below_the_limit_delivers_what_the_manifest_says_under_tc() {
+    check(TUNNELS, &TC, |case| !case.name.starts_with(ABOUT_SIZE));
+}
+
+#[test]
+fn every_case_in_geneve_delivers_what_the_manifest_says_under_default() {
+    check(GENEVE, &DEFAULT, |_| true);
+}
+
 /// `docs/conformance.md` says which case shows which rule.
 #[test]
 fn the_page_of_rules_names_the_cases_that_there_are() {
@@ -52,7 +69,7 @@ fn the_page_of_rules_names_the_cases_that_there_are() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
     let quoted = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     let named: BTreeSet<&str> = quoted.collect();
-    let entries = [entry(TCP.0), entry(UDP.0), entry(JUMBO.0)];
+    let entries = [TCP, UDP, JUMBO, TUNNELS, GENEVE].map(|(name, _)| entry(name));
     let cases = entries.iter().flat_map(|entry| &entry.cases);
     let there: BTreeSet<&str> = cases.filter_map(|case| case.name.split('.').next()).collect();
     assert_eq!(named, there);
@@ -67,8 +84,7 @@ fn a_trace_without_frames_delivers_nothing() {
 fn check((name, least): (&str, usize), engine: &EngineConfig, compares: impl Fn(&Case) -> bool) {
     let trace = shipped(name);
     let entry = entry(name);
-    let udp = if entry.udp_forwarding { UdpMode::Forwarding } else { UdpMode::Off };
-    let engine = &EngineConfig { config: Config { udp, ..engine.config }, ..*engine };
+    let engine = &EngineConfig { config: entry.under(engine.config), ..*engine };
     let cases = entry.cases;
     on_every_backend(&trace, engine, |backend, outcome| {
         let mut failures = String::new();

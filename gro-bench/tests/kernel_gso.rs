@@ -130,8 +130,7 @@ fn merged(path: &Path) -> usize {
     let trace = Trace::open(path).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
     let entry = Manifest::beside(path).unwrap().unwrap().entry(name).unwrap().clone();
-    let config = if entry.udp_forwarding { UDP } else { Config::DEFAULT };
-    let outcome = UserBackend.run(&trace, &EngineConfig::of(config)).unwrap();
+    let outcome = UserBackend.run(&trace, &EngineConfig::of(entry.under(Config::DEFAULT))).unwrap();
     outcome.records.iter().filter(|record| record.segs > 1).count()
 }
 

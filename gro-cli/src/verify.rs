@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         configs: configs(args),
         require: args.require.clone(),
         udp: args.engine.udp.map(UdpMode::from),
+        tunnels: args.engine.tunnels,
         profile,
         mutant: args.mutant,
     };

@@ -10,11 +10,11 @@ mod rules;
 pub use rules::{Description, describe};
 
 use crate::fuzz::{BATCHES_PER_RUN, Drawn, Random, Round, round};
-use crate::trace::{Case, Manifest, Trace, TraceError, shipped};
+use crate::trace::{Case, Entry, Manifest, Trace, TraceError, shipped};
 use crate::{Backend, BackendError, CONFIGS, EngineConfig, Outcome, backend::UserBackend, compare};
 use built::{Build, first_id_again, timed};
 use gro_core::user::Why;
-use gro_core::{Bypass, Config, Rule, UdpMode, VlanMode};
+use gro_core::{Bypass, Rule, VlanMode};
 use std::fmt;
 use std::path::Path;
 use std::thread;
@@ -249,17 +249,17 @@ fn traces(folder: &Path) -> Result<Vec<Source>, TraceError> {
     for path in shipped(folder)? {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let entry = Manifest::beside(&path)?.and_then(|manifest| manifest.entry(&file).cloned());
-        let (udp, cases) = entry.map_or((false, Vec::new()), |entry| (entry.udp_forwarding, entry.cases));
-        let udp = if udp { UdpMode::Forwarding } else { UdpMode::Off };
-        files.push((Trace::open(&path)?, udp, cases));
+        files.push((Trace::open(&path)?, entry));
     }
     // A name says more than a number.
-    files.sort_by_key(|(_, _, cases)| cases.is_empty());
+    let cases = |entry: &Option<Entry>| entry.as_ref().map_or(Vec::new(), |entry| entry.cases.clone());
+    files.sort_by_key(|(_, entry)| cases(entry).is_empty());
     let mut sources = Vec::new();
     // Config `tc` has no rule of its own. With tags in the bytes the kernel may not be there to ask, so that comes last.
     for wanted in ["default", "big", "in-band"] {
         for &(name, config) in CONFIGS.iter().filter(|(name, _)| *name == wanted) {
-            for (trace, udp, cases) in &files {
+            for (trace, entry) in &files {
+                let cases = cases(entry);
                 let has_tags = trace.frames.iter().any(|frame| frame.vlan.is_some());
                 let says_nothing_new = match config.vlan {
                     VlanMode::InBand => !has_tags,
@@ -269,17 +269,15 @@ fn traces(folder: &Path) -> Result<Vec<Source>, TraceError> {
                 if says_nothing_new {
                     continue;
                 }
-                let engine = EngineConfig::of(Config { udp: *udp, ..config });
-                sources.push(Source {
-                    trace: trace.clone(),
-                    engine,
-                    origin: Origin::Trace(name, cases.clone()),
-                });
+                let engine = EngineConfig::of(entry.as_ref().map_or(config, |entry| entry.under(config)));
+                sources.push(Source { trace: trace.clone(), engine, origin: Origin::Trace(name, cases) });
             }
         }
     }
     for (name, build) in [("default", first_id_again as Build), ("flush timeout 1 ms", timed)] {
-        if let Some((trace, cases, config)) = files.iter().find_map(|(trace, _, cases)| build(trace, cases)) {
+        if let Some((trace, cases, config)) =
+            files.iter().find_map(|(trace, entry)| build(trace, &cases(entry)))
+        {
             let origin = Origin::Trace(name, cases);
             sources.push(Source { trace, engine: EngineConfig::of(config), origin });
         }

@@ -14,14 +14,14 @@ use crate::sandbox::{self, Capture, Captured, Sandbox, TAP, Tap};
 use crate::trace::{Manifest, Trace};
 use bytes::Bytes;
 use gro_core::user::{Delivered, Engine, VirtioNetHdr};
-use gro_core::{Config, Linux618, Meta, UdpMode};
+use gro_core::{Config, Linux618, Meta};
 use gro_ebpf::{Forwarder, Injector};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// [`round_trip`] of a capture file; UDP is coalesced when the manifest beside it says so.
+/// [`round_trip`] of a capture file; UDP is coalesced, and tunnels are looked into, when the manifest beside it says so.
 ///
 /// # Errors
 /// As [`round_trip`].
@@ -30,12 +30,7 @@ pub fn round_trip_file(path: &Path, config: &Config) -> Result<RoundTrip, Backen
     let trace = Trace::open(path).map_err(failed)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let entry = Manifest::beside(path).map_err(failed)?.and_then(|manifest| manifest.entry(&name).cloned());
-    let udp = match entry {
-        Some(entry) if entry.udp_forwarding => UdpMode::Forwarding,
-        Some(_) => UdpMode::Off,
-        None => config.udp,
-    };
-    round_trip(&trace, &Config { udp, ..*config })
+    round_trip(&trace, &entry.map_or(*config, |entry| entry.under(*config)))
 }
 
 /// Merges a trace with the userspace engine and sends every merged packet through the running kernel's GSO.

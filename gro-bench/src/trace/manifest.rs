@@ -9,7 +9,7 @@ use serde_json::ser::Formatter;
 use sha2::{Digest, Sha256};
 
 use super::{HashRule, PollRule, Rules, TraceError};
-use gro_core::Config;
+use gro_core::{Config, UdpMode, tunnel};
 
 /// The manifest's file name in a folder of traces.
 pub const FILE_NAME: &str = "manifest.json";
@@ -44,6 +44,9 @@ pub struct Entry {
     /// UDP is coalesced (`rx-udp-gro-forwarding`) when this trace is compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub udp_forwarding: bool,
+    /// Tunnel devices that there are when this trace is compared: GRO looks into their tunnels, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnels: Vec<TunnelDevice>,
     /// The one config under which this trace is compared; those of [`crate::CONFIGS`] when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<OwnConfig>,
@@ -55,6 +58,32 @@ pub struct Entry {
     /// The named cases inside the trace, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
+}
+
+/// A device without which GRO does not look into its tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TunnelDevice {
+    /// VXLAN.
+    Vxlan,
+    /// Geneve.
+    Geneve,
+}
+
+impl TunnelDevice {
+    const ALL: [Self; 2] = [Self::Vxlan, Self::Geneve];
+
+    /// Those that [`Config::tunnels`] has.
+    pub fn of(tunnels: u32) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|device| tunnels & device.bit() != 0).collect()
+    }
+
+    fn bit(self) -> u32 {
+        match self {
+            Self::Vxlan => tunnel::VXLAN,
+            Self::Geneve => tunnel::GENEVE,
+        }
+    }
 }
 
 /// A config that belongs to one trace: a difference was found under it.
@@ -178,6 +207,13 @@ impl Manifest {
 }
 
 impl Entry {
+    /// `config`, and with it what this trace asks for: UDP, tunnels.
+    pub fn under(&self, config: Config) -> Config {
+        let udp = if self.udp_forwarding { UdpMode::Forwarding } else { UdpMode::Off };
+        let tunnels = self.tunnels.iter().fold(config.tunnels, |bits, device| bits | device.bit());
+        Config { udp, tunnels, ..config }
+    }
+
     /// How hashes and polls of this trace are made.
     pub fn rules(&self) -> Rules {
         Rules { hash: self.hash, poll: self.poll }
@@ -291,6 +327,7 @@ mod tests {
             poll: PollRule::default(),
             profile: "linux-6.18".into(),
             udp_forwarding: false,
+            tunnels: Vec::new(),
             config: None,
             frames: 4,
             expect: [("tc".to_owned(), Expect { packets: 2, output_digest: "11".into() })].into(),
@@ -309,9 +346,23 @@ mod tests {
         let line = "{\"name\": \"data_same\", \"first\": 0, \"frames\": 2, \"sent\": [100, 100], \"delivered\": [200]},\n";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("\"hash\": \"zero\",\n"), "{text}");
+        assert!(!text.contains("tunnels"), "{text}");
         let mut empty = manifest();
         empty.traces[0].expect.clear();
         assert!(empty.to_json().unwrap().contains("\"expect\": {},\n"));
+    }
+
+    #[test]
+    fn tunnel_devices_come_on_top_of_the_config() {
+        let mut entry = manifest().traces.remove(0);
+        assert_eq!(entry.under(Config::TC), Config::TC);
+        entry.tunnels = TunnelDevice::of(tunnel::GRE | tunnel::GENEVE | tunnel::VXLAN);
+        assert_eq!(entry.tunnels, [TunnelDevice::Vxlan, TunnelDevice::Geneve]);
+        assert_eq!(serde_json::to_string(&entry.tunnels).unwrap(), r#"["vxlan","geneve"]"#);
+        let none = Config { tunnels: tunnel::GRE, ..Config::DEFAULT };
+        assert_eq!(entry.under(none).tunnels, tunnel::GRE | tunnel::VXLAN | tunnel::GENEVE);
+        entry.udp_forwarding = true;
+        assert_eq!(entry.under(none).udp, UdpMode::Forwarding);
     }
 
     #[test]

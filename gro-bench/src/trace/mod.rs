@@ -25,7 +25,7 @@ pub mod rss;
 use capture::Record;
 pub use capture::{MAX_CAPTURE, MAX_FRAME, MAX_FRAMES, compress};
 pub use error::TraceError;
-pub use manifest::{Case, Entry, Expect, FILE_NAME, Manifest, OwnConfig, SCHEMA, sha256_hex};
+pub use manifest::{Case, Entry, Expect, FILE_NAME, Manifest, OwnConfig, SCHEMA, TunnelDevice, sha256_hex};
 pub use payload::{payload, tcp_payload};
 pub use pcapng::PcapngWriter;
 
@@ -337,6 +337,7 @@ mod tests {
             poll: PollRule::Gap { budget: 64, gap_ns: 5 },
             profile: "linux-6.18".into(),
             udp_forwarding: false,
+            tunnels: Vec::new(),
             config: None,
             frames: 3,
             expect: Default::default(),

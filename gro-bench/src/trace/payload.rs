@@ -2,7 +2,7 @@
 
 /// Payload bytes of a frame without VLAN tag; 0 when it is neither TCP nor UDP, a fragment, or cut inside its headers.
 ///
-/// IP lengths are believed where the bytes are there, so padding does not count. TCP header lengths below their least
+/// In tunnels it is that of the innermost packet, however deep: IP in IP, GRE, VXLAN and Geneve on their ports. IP lengths are believed where the bytes are there, so padding does not count. TCP header lengths below their least
 /// count as that, which gives frames with damaged headers a number, too. The length in a UDP header is not looked at.
 pub fn payload(frame: &[u8]) -> u32 {
     length(frame, &[TCP, UDP])
@@ -14,13 +14,7 @@ pub fn tcp_payload(frame: &[u8]) -> u32 {
 }
 
 fn length(frame: &[u8], protocols: &[u8]) -> u32 {
-    let Some((ethertype, packet)) = frame.get(12..14).zip(frame.get(14..)) else { return 0 };
-    let found = match ethertype {
-        [0x08, 0x00] => ipv4(packet),
-        [0x86, 0xdd] => ipv6(packet),
-        _ => None,
-    };
-    let length = found.and_then(|(protocol, segment)| {
+    let length = innermost(frame).and_then(|(protocol, segment)| {
         let header = match protocol {
             _ if !protocols.contains(&protocol) => return None,
             TCP => usize::from(segment.get(12)? >> 4).max(5) * 4,
@@ -31,8 +25,50 @@ fn length(frame: &[u8], protocols: &[u8]) -> u32 {
     length.and_then(|length| u32::try_from(length).ok()).unwrap_or(0)
 }
 
+/// The protocol of the innermost packet, and what lies behind its IP headers.
+fn innermost(frame: &[u8]) -> Option<(u8, &[u8])> {
+    let (mut ethertype, mut packet) = (ETHERNET, frame);
+    loop {
+        let (protocol, behind) = match ethertype {
+            ETHERNET => {
+                (ethertype, packet) = (word(packet, 12)?, packet.get(14..)?);
+                continue;
+            }
+            IPV4 => ipv4(packet)?,
+            IPV6 => ipv6(packet)?,
+            _ => return None,
+        };
+        (ethertype, packet) = match protocol {
+            4 => (IPV4, behind),
+            41 => (IPV6, behind),
+            GRE => {
+                // Checksum, key, sequence number: a word each.
+                let words = (word(behind, 0)? & 0xb000).count_ones() as usize;
+                (word(behind, 2)?, behind.get(4 + 4 * words..)?)
+            }
+            UDP if word(behind, 2) == Some(VXLAN) => (ETHERNET, behind.get(16..)?),
+            UDP if word(behind, 2) == Some(GENEVE) => {
+                let options = usize::from(behind.get(8)? & 0x3f);
+                (word(behind, 10)?, behind.get(16 + 4 * options..)?)
+            }
+            _ => return Some((protocol, behind)),
+        };
+    }
+}
+
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const GRE: u8 = 47;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+/// Of a frame in a tunnel, and here of the frame itself.
+const ETHERNET: u16 = 0x6558;
+const VXLAN: u16 = 4_789;
+const GENEVE: u16 = 6_081;
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
 
 /// The protocol, and what lies behind the IP headers.
 fn ipv4(packet: &[u8]) -> Option<(u8, &[u8])> {
@@ -86,6 +122,26 @@ mod tests {
         assert_eq!((payload(&datagram), tcp_payload(&datagram)), (10, 0));
         datagram[23] = 1;
         assert_eq!(payload(&datagram), 0);
+    }
+
+    /// 100 bytes in a tunnel, whose headers are `header`.
+    fn tunnel(protocol: u8, header: &[u8], inner: &[u8]) -> u32 {
+        let mut bytes = frame(20 + (header.len() + inner.len()) as u16, 20, 0);
+        bytes[23] = protocol;
+        payload(&[&bytes, header, inner].concat())
+    }
+
+    #[test]
+    fn tunnels_are_walked_to_their_end() {
+        let inner = frame(140, 140, 5);
+        let packet = &inner[14..];
+        assert_eq!(tunnel(4, &[], packet), 100);
+        assert_eq!(tunnel(GRE, &[0, 0, 8, 0], packet), 100);
+        assert_eq!(tunnel(GRE, &[0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], &inner), 100);
+        assert_eq!(tunnel(UDP, &[0, 1, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0], &inner), 100);
+        let geneve = [0, 1, 0x17, 0xc1, 0, 0, 0, 0, 1, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0, 0];
+        assert_eq!(tunnel(UDP, &geneve, packet), 100);
+        assert_eq!((tunnel(41, &[], packet), tunnel(GRE, &[0, 0, 8], &[])), (0, 0));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `tcp-mixed` and `udp-mixed`: every rule of TCP and UDP coalescing as a named case, built frame by frame; `tcp-jumbo`: what
-//! becomes BIG TCP.
+//! `tcp-mixed` and `udp-mixed`: every rule of TCP and UDP coalescing as a named case, built frame by frame; `tunnel-mixed` and
+//! `tunnel-geneve`: those about tunnels; `tcp-jumbo`: what becomes BIG TCP.
 //!
 //! A case is a few frames in a poll of their own, with ports of their own. Each recipe of [`cases`] runs for IPv4 and
 //! IPv6 and several payload sizes, TCP with and without timestamps, and then again with three flows interleaved. The
@@ -14,10 +14,12 @@ mod cases;
 mod script;
 mod segment;
 mod table;
+mod tunnel;
 
 use cases::{Only, Recipe};
 pub(super) use script::mix;
 use script::{STEP_NS, Script, Sent, Shape};
+use tunnel::{Kind, Via};
 
 /// The frames of a built trace, and where its cases are.
 pub(super) struct Mixed {
@@ -65,7 +67,7 @@ pub(super) fn build(seed: u64) -> Result<Mixed> {
 /// As [`build`].
 pub(super) fn build_udp(seed: u64) -> Result<Mixed> {
     let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
-    let shape = |v6, mss| Shape { udp: true, v6, mss, timestamps: false };
+    let shape = |v6, mss| Shape { udp: true, v6, mss, timestamps: false, via: None };
     let shapes = [shape(false, 100), shape(false, 1_200), shape(true, 100), shape(true, 1_200)];
     mixed.play_all(&cases::udp(), &shapes, &shapes, seed);
     for shape in small(true) {
@@ -80,13 +82,50 @@ pub(super) fn build_udp(seed: u64) -> Result<Mixed> {
     Ok(mixed)
 }
 
+/// Builds `tunnel-mixed`, or `tunnel-geneve`.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn build_tunnels(geneve: bool, seed: u64) -> Result<Mixed> {
+    let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
+    let shapes: Vec<Shape> = tunnels(if geneve { &Kind::GENEVE } else { &Kind::ASKED }).collect();
+    let recipes = cases::tunnels();
+    for tunnelled in &recipes {
+        let fits = |shape: &&Shape| shape.via.is_some_and(|via| (tunnelled.fits)(**shape, via));
+        for &shape in shapes.iter().filter(fits) {
+            let script = mixed.play(&tunnelled.recipe, shape, 0, seed);
+            mixed.add(name(tunnelled.recipe.name, shape), script.frames, script.delivered);
+        }
+    }
+    for tunnelled in recipes.iter().filter(|tunnelled| tunnelled.recipe.interleaves) {
+        for &shape in shapes.iter().filter(|shape| shape.mss == 100) {
+            let flows = (0..FLOWS).map(|flow| mixed.play(&tunnelled.recipe, shape, flow, seed)).collect();
+            let name = format!("{}.flows{FLOWS}", name(tunnelled.recipe.name, shape));
+            mixed.add(name, round_robin(flows), Vec::new());
+        }
+    }
+    mixed.check()?;
+    Ok(mixed)
+}
+
+/// TCP and UDP over both families, in tunnels of `kinds` over both families; TCP also in full frames.
+fn tunnels(kinds: &[Kind]) -> impl Iterator<Item = Shape> {
+    let vias = kinds.iter().flat_map(|&kind| [false, true].map(|v6| Via { kind, v6 }));
+    vias.flat_map(|via| {
+        [false, true].into_iter().flat_map(move |v6| {
+            let shape = Shape { udp: false, v6, mss: 100, timestamps: false, via: Some(via) };
+            [shape, Shape { udp: true, ..shape }, Shape { mss: 1_400, timestamps: true, ..shape }]
+        })
+    })
+}
+
 /// Builds `tcp-jumbo`.
 ///
 /// # Errors
 /// As [`build`].
 pub(super) fn build_jumbo(seed: u64) -> Result<Mixed> {
     let mut mixed = Mixed { frames: Vec::new(), cases: Vec::new() };
-    let shape = |v6, timestamps| Shape { udp: false, v6, mss: 8_900, timestamps };
+    let shape = |v6, timestamps| Shape { udp: false, v6, mss: 8_900, timestamps, via: None };
     let shapes = [shape(false, false), shape(false, true), shape(true, false), shape(true, true)];
     mixed.play_all(&cases::big(), &shapes, &shapes, seed);
     mixed.check()?;
@@ -117,10 +156,10 @@ const CAPACITIES: [u16; 9] = [4, 8, 9, 16, 32, 64, 128, 256, 512];
 
 /// The shapes that are also played interleaved.
 const INTERLEAVED: [Shape; 4] = [
-    Shape { udp: false, v6: false, mss: 1448, timestamps: true },
-    Shape { udp: false, v6: true, mss: 1448, timestamps: true },
-    Shape { udp: false, v6: false, mss: 100, timestamps: false },
-    Shape { udp: false, v6: true, mss: 100, timestamps: false },
+    Shape { udp: false, v6: false, mss: 1448, timestamps: true, via: None },
+    Shape { udp: false, v6: true, mss: 1448, timestamps: true, via: None },
+    Shape { udp: false, v6: false, mss: 100, timestamps: false, via: None },
+    Shape { udp: false, v6: true, mss: 100, timestamps: false, via: None },
 ];
 
 /// 2026-01-01T00:00:00Z.
@@ -132,14 +171,20 @@ const BETWEEN_CASES_NS: u64 = 1_000_000;
 fn shapes() -> impl Iterator<Item = Shape> {
     [false, true].into_iter().flat_map(|v6| {
         [100, 1000, 1448].into_iter().flat_map(move |mss| {
-            [false, true].into_iter().map(move |timestamps| Shape { udp: false, v6, mss, timestamps })
+            [false, true].into_iter().map(move |timestamps| Shape {
+                udp: false,
+                v6,
+                mss,
+                timestamps,
+                via: None,
+            })
         })
     })
 }
 
 /// The least payload in both families.
 fn small(udp: bool) -> [Shape; 2] {
-    [false, true].map(|v6| Shape { udp, v6, mss: 100, timestamps: false })
+    [false, true].map(|v6| Shape { udp, v6, mss: 100, timestamps: false, via: None })
 }
 
 fn fits(only: Only, shape: Shape) -> bool {
@@ -158,7 +203,12 @@ fn fits(only: Only, shape: Shape) -> bool {
 fn name(recipe: &str, shape: Shape) -> String {
     let family = if shape.v6 { "ipv6" } else { "ipv4" };
     let options = if shape.timestamps { ".ts" } else { "" };
-    format!("{recipe}.{family}.{}{options}", shape.mss)
+    // A case of TCP and one of UDP may differ in nothing else.
+    let udp = if shape.udp && shape.via.is_some() { ".udp" } else { "" };
+    let via = shape.via.map_or(String::new(), |via| {
+        format!(".{}{}", via.kind.name(), if via.v6 { "_in_ipv6" } else { "_in_ipv4" })
+    });
+    format!("{recipe}.{family}.{}{options}{udp}{via}", shape.mss)
 }
 
 fn round_robin(flows: Vec<Script>) -> Vec<Sent> {
@@ -264,8 +314,9 @@ fn untagged(frame: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn both() -> [Mixed; 2] {
-        [build(1).unwrap(), build_udp(1).unwrap()]
+    fn all() -> [Mixed; 4] {
+        let [tunnels, geneve] = [false, true].map(|geneve| build_tunnels(geneve, 1).unwrap());
+        [build(1).unwrap(), build_udp(1).unwrap(), tunnels, geneve]
     }
 
     #[test]
@@ -273,15 +324,16 @@ mod tests {
         let same = |one: &Mixed, two: &Mixed| {
             one.frames.iter().zip(&two.frames).all(|(a, b)| a.bytes == b.bytes && a.time_ns == b.time_ns)
         };
-        for (one, two) in both().iter().zip(&both()) {
+        let (first, again) = (all(), all());
+        for (one, two) in first.iter().zip(&again) {
             assert!(same(one, two) && one.frames.len() == two.frames.len());
         }
-        assert!(!same(&both()[0], &build(2).unwrap()) && !same(&both()[1], &build_udp(2).unwrap()));
+        assert!(!same(&first[0], &build(2).unwrap()) && !same(&first[1], &build_udp(2).unwrap()));
     }
 
     #[test]
     fn no_payload_is_lost_between_sent_and_delivered() {
-        for mixed in both() {
+        for mixed in all() {
             for case in mixed.cases.iter().filter(|case| !case.delivered.is_empty()) {
                 assert_eq!(
                     case.sent.iter().sum::<u32>(),
@@ -295,7 +347,7 @@ mod tests {
 
     #[test]
     fn every_case_starts_a_poll() {
-        for mixed in both() {
+        for mixed in all() {
             for case in &mixed.cases[1..] {
                 let (before, first) = (&mixed.frames[case.first - 1], &mixed.frames[case.first]);
                 assert!(first.time_ns - before.time_ns > 50_000, "{}", case.name);

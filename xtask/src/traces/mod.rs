@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use gro_bench::fuzz::{Frames, Random, batch, extension_bytes};
-use gro_bench::trace::{Entry, HashRule, PollRule};
+use gro_bench::trace::{Entry, HashRule, PollRule, TunnelDevice};
 
 #[cfg(target_os = "linux")]
 mod captures;
@@ -49,12 +49,14 @@ pub(crate) struct Args {
 
 /// The names of all traces.
 fn names() -> Vec<&'static str> {
-    [&captures::NAMES[..], &[MIXED, JUMBO, UDP, RANDOM, LONG_CHAIN]].concat()
+    [&captures::NAMES[..], &[MIXED, JUMBO, UDP, TUNNELS, GENEVE, RANDOM, LONG_CHAIN]].concat()
 }
 
 const MIXED: &str = "tcp-mixed";
 const JUMBO: &str = "tcp-jumbo";
 const UDP: &str = "udp-mixed";
+const TUNNELS: &str = "tunnel-mixed";
+const GENEVE: &str = "tunnel-geneve";
 const RANDOM: &str = "random-udp";
 const LONG_CHAIN: &str = "tcp6-long-chain";
 
@@ -92,6 +94,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut entry = store(&args.out, UDP, shows, HashRule::Captured, mixed::build_udp(args.seed)?)?;
         entry.udp_forwarding = true;
         entries.push(entry);
+    }
+    for (name, device) in [(TUNNELS, TunnelDevice::Vxlan), (GENEVE, TunnelDevice::Geneve)] {
+        if wanted(name) {
+            let shows = match device {
+                TunnelDevice::Vxlan => "every rule of coalescing in IP in IP, GRE and VXLAN as a named case",
+                TunnelDevice::Geneve => {
+                    "the same in Geneve, by the kernel's source: the kernel itself is not asked"
+                }
+            };
+            let built = mixed::build_tunnels(device == TunnelDevice::Geneve, args.seed)?;
+            let mut entry = store(&args.out, name, shows, HashRule::Zero, built)?;
+            (entry.udp_forwarding, entry.tunnels) = (true, vec![device]);
+            entries.push(entry);
+        }
     }
     if wanted(RANDOM) {
         let shows = "the fuzzer's batches, TCP and UDP with every field mutated now and then, UDP coalesced";
@@ -170,6 +186,7 @@ fn entry(file: &str, shows: &str, hash: HashRule) -> Entry {
         poll: PollRule::default(),
         profile: "linux-6.18".to_owned(),
         udp_forwarding: false,
+        tunnels: Vec::new(),
         config: None,
         frames: 0,
         expect: BTreeMap::new(),
@@ -187,7 +204,7 @@ mod tests {
     fn the_shipped_built_traces_are_those_of_their_source_byte_for_byte() {
         let folder = std::env::temp_dir().join(format!("gro-built-{}", std::process::id()));
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
-        let names = [MIXED, JUMBO, UDP, LONG_CHAIN].map(str::to_owned);
+        let names = [MIXED, JUMBO, UDP, TUNNELS, GENEVE, LONG_CHAIN].map(str::to_owned);
         let args = Args { names: names.to_vec(), out: folder.clone(), seed: 1, loss_object: PathBuf::new() };
         run(&args).unwrap();
         for (built, shipped) in [(&folder, &shipped), (&folder.join(DIVERGENCES), &shipped.join(DIVERGENCES))]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use gro_bench::trace::{Frame, HashRule, PcapngWriter, sha256_hex};
+use gro_bench::trace::{Frame, HashRule, PcapngWriter, TunnelDevice, sha256_hex};
 use gro_core::{Config, UdpMode};
 
 use super::{entry, pack};
@@ -34,6 +34,7 @@ pub(crate) fn keep(
     let mut entry = entry(&file, shows, HashRule::Captured);
     (entry.sha256, entry.frames, entry.config) = (sha256, batch.len() as u64, Some(config.into()));
     entry.udp_forwarding = config.udp == UdpMode::Forwarding;
+    entry.tunnels = TunnelDevice::of(config.tunnels);
     pack::update_manifest(folder, vec![entry])?;
     Ok(path)
 }
@@ -43,6 +44,7 @@ mod tests {
     use super::*;
     use gro_bench::fuzz::{Frames, Random, batch};
     use gro_bench::trace::{FILE_NAME, Manifest, REGRESSIONS, Trace, shipped};
+    use gro_core::tunnel;
 
     #[test]
     fn what_is_kept_comes_back_as_it_was() {
@@ -55,7 +57,8 @@ mod tests {
         }
         for (number, batch) in batches.iter().enumerate() {
             let udp = if number % 2 == 1 { UdpMode::Forwarding } else { UdpMode::Off };
-            let config = Config { udp, gro_max_size: 3_000, ..Config::DEFAULT };
+            let tunnels = Config::DEFAULT.tunnels | if number % 4 == 1 { tunnel::VXLAN } else { 0 };
+            let config = Config { udp, tunnels, gro_max_size: 3_000, ..Config::DEFAULT };
             let path = keep(&folder, "fuzz-7", "a sentence", config, batch).unwrap();
             let trace = Trace::open(&path).unwrap();
             assert_eq!(trace.frames, *batch);
@@ -67,6 +70,7 @@ mod tests {
         assert_eq!(manifest.traces.len(), batches.len());
         assert!(manifest.traces.iter().all(|entry| entry.config.unwrap().config().gro_max_size == 3_000));
         assert_eq!(manifest.traces.iter().filter(|entry| entry.udp_forwarding).count(), batches.len() / 2);
+        assert_eq!(manifest.traces.iter().filter(|entry| !entry.tunnels.is_empty()).count(), 10);
         // They are compared together with the others.
         pack::update_manifest(&traces, vec![entry("a.pcapng", "it", HashRule::Zero)]).unwrap();
         let files = shipped(&traces).unwrap();

@@ -12,6 +12,7 @@ mod jumbo;
 mod link;
 mod stream;
 mod tcp;
+mod tunnel;
 mod udp;
 
 /// A named case that runs in every shape it fits.
@@ -78,6 +79,13 @@ pub(super) fn udp() -> Vec<Recipe> {
 /// All cases of BIG TCP.
 pub(super) fn big() -> Vec<Recipe> {
     jumbo::big()
+}
+
+pub(super) use tunnel::Tunnelled;
+
+/// All cases of tunnels.
+pub(super) fn tunnels() -> Vec<Tunnelled> {
+    tunnel::all()
 }
 
 /// UDP where it is not coalesced.

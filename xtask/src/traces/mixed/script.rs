@@ -4,6 +4,7 @@ use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, T
 use gro_bench::trace::payload;
 
 use super::segment::{Ip, Segment, Transport};
+use super::tunnel::Via;
 
 /// What a case is built with: its family, payload size and options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(super) struct Shape {
     pub(super) v6: bool,
     pub(super) mss: usize,
     pub(super) timestamps: bool,
+    /// The tunnel that it is in.
+    pub(super) via: Option<Via>,
 }
 
 /// A frame of a case.
@@ -34,6 +37,7 @@ pub(super) struct Script {
     first: u32,
     sequence: u32,
     identification: u16,
+    outer_identification: u16,
     gap: u64,
     hash: Option<u32>,
     pub(super) frames: Vec<Sent>,
@@ -50,6 +54,7 @@ impl Script {
         let numbers = mix(seed ^ u64::from(case) << 16 ^ u64::from(flow));
         let first = numbers as u32;
         let identification = (numbers >> 32) as u16;
+        let outer_identification = (numbers >> 48) as u16;
         Self {
             mss: shape.mss,
             shape,
@@ -58,6 +63,7 @@ impl Script {
             first,
             sequence: first,
             identification,
+            outer_identification,
             gap: STEP_NS,
             hash: None,
             frames: Vec::new(),
@@ -88,6 +94,7 @@ impl Script {
         let mut segment = self.segment(length);
         change(&mut segment);
         self.identification = self.identification.wrapping_add(1);
+        self.outer_identification = self.outer_identification.wrapping_add(1);
         self.raw(segment.bytes());
     }
 
@@ -126,6 +133,7 @@ impl Script {
     /// Takes the last IPv4 identification back: whoever follows an [`Script::extra`] joins its predecessor.
     pub(super) fn forget_identification(&mut self) {
         self.identification = self.identification.wrapping_sub(1);
+        self.outer_identification = self.outer_identification.wrapping_sub(1);
     }
 
     /// Sets the next IPv4 identification; it counts up from there.
@@ -133,14 +141,21 @@ impl Script {
         self.identification = identification;
     }
 
-    /// Bytes of the IP and transport headers of a plain segment.
+    /// The same for the header in front of the tunnel.
+    pub(super) fn identify_outer(&mut self, identification: u16) {
+        self.outer_identification = identification;
+    }
+
+    /// Bytes of the IP and transport headers of a plain segment, and of what is in front of it in a tunnel.
     pub(super) fn headers(&self) -> usize {
         let ip = if self.shape.v6 { 40 } else { 20 };
-        ip + match (self.shape.udp, self.shape.timestamps) {
-            (true, _) => 8,
-            (false, true) => 32,
-            (false, false) => 20,
-        }
+        self.shape.via.map_or(0, Via::headers)
+            + ip
+            + match (self.shape.udp, self.shape.timestamps) {
+                (true, _) => 8,
+                (false, true) => 32,
+                (false, false) => 20,
+            }
     }
 
     /// States what leaves, in order.
@@ -186,7 +201,23 @@ impl Script {
         // The pattern follows the place in the stream, so that bytes in the wrong place show, and compresses.
         let place = self.sequence.wrapping_sub(self.first) as usize;
         let payload = (place..place + length).map(|at| b'a' + (at % 23) as u8).collect();
-        Segment { ethernet, vlan: None, tpid: 0x8100, ip, transport, payload, edits: Vec::new() }
+        let mut segment = Segment {
+            ethernet,
+            vlan: None,
+            tpid: 0x8100,
+            ip,
+            transport,
+            payload,
+            edits: Vec::new(),
+            tunnels: Vec::new(),
+        };
+        if let Some(via) = self.shape.via {
+            // A host behind the end of the tunnel.
+            segment.ethernet.destination[4] = 1;
+            segment.ethernet.source[4] = 1;
+            segment.tunnels.push(via.tunnel(self.outer_identification));
+        }
+        segment
     }
 
     /// A right TCP header at the sender's place, also in a script of UDP.

@@ -2,6 +2,8 @@
 
 use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 
+use super::tunnel::Tunnel;
+
 /// A frame to be: change fields freely, [`Segment::bytes`] makes lengths and checksums fit.
 #[derive(Clone)]
 pub(super) struct Segment {
@@ -13,8 +15,10 @@ pub(super) struct Segment {
     pub(super) ip: Ip,
     pub(super) transport: Transport,
     pub(super) payload: Vec<u8>,
-    /// Damage done to the finished frame, in order.
+    /// Damage done to the finished frame, in order; in a tunnel to what it would be without.
     pub(super) edits: Vec<Edit>,
+    /// What it is in, the innermost first.
+    pub(super) tunnels: Vec<Tunnel>,
 }
 
 /// The network header.
@@ -40,25 +44,24 @@ pub(super) struct Layout {
     pub(super) ip: usize,
     pub(super) transport: usize,
     /// Where the checksum is in the transport header.
-    checksum: usize,
+    pub(super) checksum: usize,
     pub(super) v6: bool,
 }
 
 impl Segment {
     /// The IPv4 header. Only for recipes that run for IPv4 alone.
     pub(super) fn v4(&mut self) -> &mut Ipv4Header {
-        match &mut self.ip {
-            Ip::V4(header) => header,
-            Ip::V6(..) => unreachable!("a recipe for IPv4 only runs with IPv4"),
-        }
+        self.ip.v4()
     }
 
     /// The IPv6 header. Only for recipes that run for IPv6 alone.
     pub(super) fn v6(&mut self) -> &mut Ipv6Header {
-        match &mut self.ip {
-            Ip::V6(header, _) => header,
-            Ip::V4(_) => unreachable!("a recipe for IPv6 only runs with IPv6"),
-        }
+        self.ip.v6()
+    }
+
+    /// What it is in. Only for recipes of tunnels.
+    pub(super) fn outer(&mut self) -> &mut Tunnel {
+        self.tunnels.first_mut().expect("a recipe for tunnels only runs in one")
     }
 
     /// The TCP header. Only for recipes of TCP.
@@ -87,12 +90,7 @@ impl Segment {
 
     /// Puts an extension header of `8 + body` bytes, filled by `body` from its third byte on, behind those there are.
     pub(super) fn extend(&mut self, kind: IpNumber, body: &[u8]) {
-        let Ip::V6(_, extensions) = &mut self.ip else { unreachable!("extension headers are IPv6") };
-        let units = (body.len() + 2).div_ceil(8);
-        let mut bytes = vec![(units - 1) as u8];
-        bytes.extend_from_slice(body);
-        bytes.resize(units * 8 - 1, 0);
-        extensions.push((kind, bytes));
+        self.ip.extend(kind, body);
     }
 
     pub(super) fn damage(&mut self, edit: Edit) {
@@ -108,6 +106,12 @@ impl Segment {
 
     /// The frame, without FCS.
     pub(super) fn bytes(mut self) -> Vec<u8> {
+        let tunnels = std::mem::take(&mut self.tunnels);
+        tunnels.into_iter().fold(self.inner(), |frame, tunnel| tunnel.wrap(frame))
+    }
+
+    /// The same without tunnels.
+    fn inner(mut self) -> Vec<u8> {
         let length = self.payload.len() as u16;
         if let Transport::Udp(header) = &mut self.transport {
             header.length = 8 + length;
@@ -130,31 +134,8 @@ impl Segment {
             frame.extend_from_slice(&self.tpid.to_be_bytes());
             frame.extend_from_slice(&identifier.to_be_bytes());
         }
-        let transport = transport_header.len() + self.payload.len();
         let ip = frame.len() + 2;
-        let v6 = match self.ip {
-            Ip::V4(mut header) => {
-                frame.extend_from_slice(&EtherType::IPV4.0.to_be_bytes());
-                header.total_len = (header.header_len() + transport) as u16;
-                header.header_checksum = header.calc_header_checksum();
-                frame.extend_from_slice(&header.to_bytes());
-                false
-            }
-            Ip::V6(mut header, extensions) => {
-                frame.extend_from_slice(&EtherType::IPV6.0.to_be_bytes());
-                let kinds: Vec<IpNumber> =
-                    extensions.iter().map(|(kind, _)| *kind).chain([header.next_header]).collect();
-                let length = extensions.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>() + transport;
-                header.payload_length = length as u16;
-                header.next_header = kinds[0];
-                frame.extend_from_slice(&header.to_bytes());
-                for ((_, bytes), next) in extensions.iter().zip(&kinds[1..]) {
-                    frame.push(next.0);
-                    frame.extend_from_slice(bytes);
-                }
-                true
-            }
-        };
+        let v6 = self.ip.write(&mut frame, transport_header.len() + self.payload.len());
         let checksum = if matches!(self.transport, Transport::Tcp(_)) { 16 } else { 6 };
         let layout = Layout { ip, transport: frame.len(), checksum, v6 };
         frame.extend_from_slice(&transport_header);
@@ -182,6 +163,61 @@ impl Segment {
             }
         };
         sum.expect("payloads are a few kilobytes")
+    }
+}
+
+impl Ip {
+    /// The IPv4 header. Only for recipes that run for IPv4 alone.
+    pub(super) fn v4(&mut self) -> &mut Ipv4Header {
+        match self {
+            Self::V4(header) => header,
+            Self::V6(..) => unreachable!("a recipe for IPv4 only runs with IPv4"),
+        }
+    }
+
+    /// The IPv6 header. Only for recipes that run for IPv6 alone.
+    pub(super) fn v6(&mut self) -> &mut Ipv6Header {
+        match self {
+            Self::V6(header, _) => header,
+            Self::V4(_) => unreachable!("a recipe for IPv6 only runs with IPv6"),
+        }
+    }
+
+    /// See [`Segment::extend`].
+    pub(super) fn extend(&mut self, kind: IpNumber, body: &[u8]) {
+        let Self::V6(_, extensions) = self else { unreachable!("extension headers are IPv6") };
+        let units = (body.len() + 2).div_ceil(8);
+        let mut bytes = vec![(units - 1) as u8];
+        bytes.extend_from_slice(body);
+        bytes.resize(units * 8 - 1, 0);
+        extensions.push((kind, bytes));
+    }
+
+    /// Writes the ethertype and the headers in front of `behind` bytes; true for IPv6.
+    pub(super) fn write(self, frame: &mut Vec<u8>, behind: usize) -> bool {
+        match self {
+            Self::V4(mut header) => {
+                frame.extend_from_slice(&EtherType::IPV4.0.to_be_bytes());
+                header.total_len = (header.header_len() + behind) as u16;
+                header.header_checksum = header.calc_header_checksum();
+                frame.extend_from_slice(&header.to_bytes());
+                false
+            }
+            Self::V6(mut header, extensions) => {
+                frame.extend_from_slice(&EtherType::IPV6.0.to_be_bytes());
+                let kinds: Vec<IpNumber> =
+                    extensions.iter().map(|(kind, _)| *kind).chain([header.next_header]).collect();
+                let length = extensions.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>() + behind;
+                header.payload_length = length as u16;
+                header.next_header = kinds[0];
+                frame.extend_from_slice(&header.to_bytes());
+                for ((_, bytes), next) in extensions.iter().zip(&kinds[1..]) {
+                    frame.push(next.0);
+                    frame.extend_from_slice(bytes);
+                }
+                true
+            }
+        }
     }
 }
 
