@@ -274,13 +274,13 @@ fn overlooked(why: Bypass, ipv6: bool) -> (&'static str, &'static str) {
         Bypass::IpOptions => ("inet_gro_receive", "the IPv4 header is not 20 bytes of version 4"),
         Bypass::Fragment => ("inet_gro_receive", "an IPv4 fragment"),
         Bypass::IpChecksum => ("inet_gro_receive", "the IPv4 header checksum is wrong"),
-        Bypass::Protocol => (ip, "neither TCP nor UDP"),
+        Bypass::Protocol => (ip, "neither TCP nor UDP, nor a tunnel that is looked into"),
         Bypass::DataOffset => ("tcp_gro_pull_header", "the TCP data offset is below 5"),
         Bypass::TooLong => {
             ("gro", "the headers are longer than the engine's window, or the frame than 65,535 bytes")
         }
         Bypass::NoTable => ("gro", "no storage for the flow table"),
-        Bypass::Checksum => ("skb_gro_checksum_validate", "the TCP or UDP checksum is wrong"),
+        Bypass::Checksum => ("skb_gro_checksum_validate", "the checksum of TCP, UDP or GRE, inside or outside, is wrong"),
         Bypass::UdpOff => ("udp_gro_receive", "UDP is not coalesced under this config"),
         Bypass::UdpNoChecksum => ("udp_gro_receive_segment", "a UDP datagram without checksum"),
         Bypass::Tunnel => {
