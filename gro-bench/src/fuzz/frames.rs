@@ -280,7 +280,9 @@ impl Segment {
 
     fn frame(&self, random: &mut Random, rate: usize) -> Frame {
         let mut packet = self.packet();
-        if self.outer.is_some() && 14 + packet.0.len() - self.payload > HEADER_MAX {
+        // A data offset may say more than the options have.
+        let more = usize::from(self.offset >> 4) * 4;
+        if self.outer.is_some() && 14 + packet.0.len() - self.payload + more > HEADER_MAX {
             let mut short = self.clone();
             short.ip.shorten();
             short.outer.iter_mut().for_each(|outer| outer.shorten(short.ip.is_ipv6()));

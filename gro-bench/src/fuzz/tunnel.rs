@@ -260,3 +260,53 @@ fn is_ipv6(ethertype: &[u8]) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::UserBackend;
+    use crate::fuzz::{Frames, batch, trace};
+    use crate::{Backend as _, EngineConfig};
+    use gro_core::complete::{
+        GSO_GRE, GSO_IPXIP4, GSO_IPXIP6, GSO_TUNNELS, GSO_UDP_TUNNEL, GSO_UDP_TUNNEL_CSUM,
+    };
+    use gro_core::profile::tunnel;
+    use gro_core::{Config, UdpMode};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_kind_merges_and_every_reason_to_refuse_a_tunnel_comes() {
+        let mut random = Random(1);
+        let batches = (0..500).map(|_| batch(&mut random, Frames::Encapsulated)).collect();
+        let tunnels = Config::DEFAULT.tunnels | tunnel::VXLAN;
+        let config = Config { tunnels, udp: UdpMode::Forwarding, ..Config::DEFAULT };
+        let trace = trace(batches);
+        let outcome = UserBackend.run(&trace, &EngineConfig::of(config)).unwrap();
+        let kinds: BTreeSet<u32> =
+            outcome.records.iter().map(|record| record.gso_type & GSO_TUNNELS).collect();
+        let all = [0, GSO_GRE, GSO_IPXIP4, GSO_IPXIP6, GSO_UDP_TUNNEL, GSO_UDP_TUNNEL_CSUM];
+        assert_eq!(kinds, BTreeSet::from(all));
+        let reasons: BTreeSet<&str> =
+            outcome.records.iter().filter_map(|record| Some(record.why?.name())).collect();
+        assert!(
+            ["nested", "tunnel", "checksum", "length"].iter().all(|why| reasons.contains(why)),
+            "{reasons:?}"
+        );
+        let merged = outcome.records.iter().filter(|record| record.gso_type & GSO_TUNNELS != 0);
+        assert!(merged.clone().all(|record| ip_headers(&record.bytes).len() == 2));
+    }
+
+    #[test]
+    fn finds_the_headers_of_a_tunnel() {
+        let header = |ipv6, extensions| IpHeader { ipv6, extensions };
+        let mut frame = vec![0; 14 + 40 + 16 + 8 + 14 + 20];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        // Destination options of 16 bytes, GRE with a key, Ethernet, IPv4.
+        (frame[20], frame[54], frame[55], frame[70]) = (60, 47, 1, 0x20);
+        frame[72..74].copy_from_slice(&ETHERNET.to_be_bytes());
+        frame[90..92].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(ip_headers(&frame), [header(true, 16), header(false, 0)]);
+        assert_eq!(ip_headers(&frame[..60]), [header(true, 16)]);
+        assert_eq!(ip_headers(&frame[..13]), []);
+    }
+}

@@ -76,6 +76,37 @@ fn what_cannot_grow_stays_below_65536() {
 }
 
 #[test]
+fn in_a_tunnel_only_ipv4_outside_grows_over_65535_bytes() {
+    let outer = |v6: bool, payload: usize| {
+        let mut header = if v6 { vec![0; 40] } else { vec![0; 20] };
+        if v6 {
+            (header[0], header[6], header[7]) = (0x60, 4, 64);
+            header[4..6].copy_from_slice(&(payload as u16).to_be_bytes());
+        } else {
+            (header[0], header[8], header[9]) = (0x45, 64, 4);
+            header[2..4].copy_from_slice(&(payload as u16 + 20).to_be_bytes());
+            let check = field(u32::from(sum(&header)));
+            header[10..12].copy_from_slice(&check.to_be_bytes());
+        }
+        header
+    };
+    let run = |v6: bool| {
+        let frames = (0..10).map(|n| {
+            let mut bytes = Seg { len: 8000, seq: n * 8000, ..seg(n) }.bytes().to_vec();
+            let header = outer(v6, bytes.len() - 14);
+            bytes[12..14].copy_from_slice(if v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+            bytes.splice(14..14, header);
+            (Bytes::from(bytes), Meta::default())
+        });
+        run_as::<Linux618>(BIG, frames).1
+    };
+    let ipv4 = run(false).remove(0);
+    assert_eq!((ipv4.segs, &ipv4.header[16..18], &ipv4.header[36..38]), (10, &[0, 0][..], &[0, 0][..]));
+    assert_eq!(field(u32::from(sum(&ipv4.header[14..34]))), 0, "the header checksum follows");
+    assert_eq!(run(true).iter().map(|packet| packet.segs).collect::<Vec<_>>(), [8, 2]);
+}
+
+#[test]
 fn in_band_tags_are_part_of_the_flow_and_of_its_size() {
     let tagged = |v6: bool, tag: [u8; 4], n: u32| {
         let mut bytes = Seg { v6, ..seg(n) }.bytes().to_vec();
