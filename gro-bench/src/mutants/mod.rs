@@ -10,7 +10,7 @@ mod rules;
 pub use rules::{Description, describe};
 
 use crate::fuzz::{BATCHES_PER_RUN, Drawn, Random, Round, round};
-use crate::trace::{Case, Entry, Manifest, Trace, TraceError, shipped};
+use crate::trace::{Case, Entry, Manifest, Trace, TraceError, TunnelDevice, shipped};
 use crate::{Backend, BackendError, CONFIGS, EngineConfig, Outcome, backend::UserBackend, compare};
 use built::{Build, first_id_again, timed};
 use gro_core::user::Why;
@@ -251,9 +251,13 @@ fn traces(folder: &Path) -> Result<Vec<Source>, TraceError> {
         let entry = Manifest::beside(&path)?.and_then(|manifest| manifest.entry(&file).cloned());
         files.push((Trace::open(&path)?, entry));
     }
-    // A name says more than a number.
+    // A kernel that can be asked says more than one that cannot, a name more than a number, a plain case more than one in a tunnel.
     let cases = |entry: &Option<Entry>| entry.as_ref().map_or(Vec::new(), |entry| entry.cases.clone());
-    files.sort_by_key(|(_, entry)| cases(entry).is_empty());
+    let devices = |entry: &Option<Entry>| entry.as_ref().map_or(Vec::new(), |entry| entry.tunnels.clone());
+    files.sort_by_key(|(_, entry)| {
+        let devices = devices(entry);
+        (devices.contains(&TunnelDevice::Geneve), cases(entry).is_empty(), !devices.is_empty())
+    });
     let mut sources = Vec::new();
     // Config `tc` has no rule of its own. With tags in the bytes the kernel may not be there to ask, so that comes last.
     for wanted in ["default", "big", "in-band"] {

@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let shows = match device {
                 TunnelDevice::Vxlan => "every rule of coalescing in IP in IP, GRE and VXLAN as a named case",
                 TunnelDevice::Geneve => {
-                    "the same in Geneve, by the kernel's source: the kernel itself is not asked"
+                    "every rule of coalescing in Geneve as a named case, by the kernel's source: no kernel was asked"
                 }
             };
             let built = mixed::build_tunnels(device == TunnelDevice::Geneve, args.seed)?;

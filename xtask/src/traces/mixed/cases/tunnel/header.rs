@@ -27,7 +27,8 @@ pub(super) fn gre() -> Vec<Tunnelled> {
                 s.outer().damage(|frame, at| {
                     // From the checksum to the reserved word: the sum stays.
                     let check = u16::from_be_bytes([frame[at.transport + 4], frame[at.transport + 5]]);
-                    frame[at.transport + 4..at.transport + 6].copy_from_slice(&(check - 1).to_be_bytes());
+                    frame[at.transport + 4..at.transport + 6]
+                        .copy_from_slice(&check.wrapping_sub(1).to_be_bytes());
                     frame[at.transport + 7] = 1;
                 });
             });
