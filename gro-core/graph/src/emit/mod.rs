@@ -4,17 +4,28 @@ mod dot;
 mod json;
 mod layout;
 mod p4;
+mod place;
 mod rust;
 mod svg;
 
 pub use dot::dot;
 pub use json::json;
 pub use p4::p4;
-pub use rust::{Unsupported, rust};
+pub use rust::Unsupported;
 pub use svg::svg;
 
 use crate::gro::EntryGro;
 use crate::model::{Graph, Node};
+
+/// The engine's parser, `gro-core/src/parse/generated.rs`, not yet formatted.
+///
+/// # Errors
+/// [`Unsupported`] names what the engine has no place for, or would not do.
+pub fn rust(graph: &Graph) -> Result<String, Unsupported> {
+    let text = rust::rust(graph)?;
+    place::check(graph)?;
+    Ok(text)
+}
 
 /// All edges from one place to another.
 struct Link {

@@ -42,7 +42,7 @@ const PREFACE: &str = "\
 ///
 /// # Errors
 /// [`Unsupported`] names what the engine has no place for.
-pub fn rust(graph: &Graph) -> Result<String, Unsupported> {
+pub(super) fn rust(graph: &Graph) -> Result<String, Unsupported> {
     let parser = match &graph.parsers[..] {
         [parser] => parser,
         others => {
