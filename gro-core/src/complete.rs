@@ -203,7 +203,8 @@ impl Merged {
         let end = if P::on(Rule::MergedOuter) { merged } else { first };
         self.outer = [self.patches[0]; OUTER_PATCHES];
         let session = outer.pppoe();
-        let session_length = end.wrapping_sub(session + PPPOE_HEADER) & 0xffff;
+        // As `pppoe_gro_complete` (drivers/net/ppp/pppoe.c, 7.x) states a longer one.
+        let session_length = end.wrapping_sub(session + PPPOE_HEADER).min(0xffff);
         if session != 0 {
             self.outer[0] = patch(session + 4, session_length);
         }

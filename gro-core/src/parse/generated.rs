@@ -468,7 +468,7 @@ fn geneve<P: Profile>(
     fits(window, end)?;
     packet.encapsulate::<P>(TunnelKind::Udp);
     let key = w0 & 0xffff;
-    let next = geneve_protocols(key, config).ok_or(Bypass::NotIp)?;
+    let next = geneve_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.pause::<P>(Rule::TunnelHeader, at, end, next))
 }
 
@@ -505,7 +505,7 @@ fn gre<P: Profile>(
     packet.checked(at, false, w0 >> 16 & 0x8000 != 0);
     packet.encapsulate::<P>(TunnelKind::Gre);
     let key = w0 & 0xffff;
-    let next = gre_protocols(key, config).ok_or(Bypass::NotIp)?;
+    let next = gre_protocols::<P>(key, config).ok_or(Bypass::NotIp)?;
     Ok(packet.goes_on(end, next))
 }
 
@@ -669,7 +669,7 @@ fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `geneve-protocols`.
 #[inline(always)]
-fn geneve_protocols(key: u32, _config: &Config) -> Option<u32> {
+fn geneve_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ethernet
         0x6558 => Header::ETHERNET,
@@ -677,13 +677,19 @@ fn geneve_protocols(key: u32, _config: &Config) -> Option<u32> {
         0x0800 => Header::IPV4,
         // ipv6
         0x86dd => Header::IPV6,
+        // 802.1q
+        0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // 802.1ad
+        0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // pppoe-session
+        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
         _ => return None,
     })
 }
 
 /// Table `gre-protocols`.
 #[inline(always)]
-fn gre_protocols(key: u32, config: &Config) -> Option<u32> {
+fn gre_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,
@@ -695,6 +701,8 @@ fn gre_protocols(key: u32, config: &Config) -> Option<u32> {
         0x8100 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
         // 802.1ad
         0x88a8 if config.vlan as u32 == VlanMode::InBand as u32 => Header::VLAN_OUTER,
+        // pppoe-session
+        0x8864 if P::RELEASE as u32 >= Release::Linux7 as u32 => Header::PPPOE,
         _ => return None,
     })
 }

@@ -333,10 +333,13 @@ parser gro_parser(
         verify(((bit<8>)((bit<64>)((hdr.geneve.version) & 2w0x3) << 6)) == 0x0, error.tunnel);
         verify(((bit<8>)((bit<64>)((hdr.geneve.flags) & 1w0x1) << 7)) == 0x0, error.tunnel);
         packet.extract(hdr.geneve_rest, ((bit<32>)(hdr.geneve.options_length) * 4) * 8);
-        transition select(hdr.geneve.protocol) {
-            16w0x6558: parse_ethernet;
-            16w0x800: parse_ipv4;
-            16w0x86dd: parse_ipv6;
+        transition select(hdr.geneve.protocol, (bit<1>)since_linux_7_x, (bit<1>)vlan_in_band) {
+            (16w0x6558, _, _): parse_ethernet;
+            (16w0x800, _, _): parse_ipv4;
+            (16w0x86dd, _, _): parse_ipv6;
+            (16w0x8100, _, 1w1): parse_vlan_outer;
+            (16w0x88a8, _, 1w1): parse_vlan_outer;
+            (16w0x8864, 1w1, _): parse_pppoe;
             default: refuse_not_ip;
         }
     }
@@ -347,12 +350,13 @@ parser gro_parser(
         packet.extract(hdr.gre);
         verify(((bit<15>)((bit<64>)((hdr.gre.flags_1) & 15w0x5fff) >> 0)) == 0x0, error.tunnel);
         packet.extract(hdr.gre_rest, (((hdr.gre.flags ++ hdr.gre.flags_1) & 16w0x8000) == 16w0x8000 ? 32w32 : 32w0) + (((hdr.gre.flags ++ hdr.gre.flags_1) & 16w0x2000) == 16w0x2000 ? 32w32 : 32w0));
-        transition select(hdr.gre.protocol, (bit<1>)vlan_in_band) {
-            (16w0x800, _): parse_ipv4;
-            (16w0x86dd, _): parse_ipv6;
-            (16w0x6558, _): parse_ethernet;
-            (16w0x8100, 1w1): parse_vlan_outer;
-            (16w0x88a8, 1w1): parse_vlan_outer;
+        transition select(hdr.gre.protocol, (bit<1>)since_linux_7_x, (bit<1>)vlan_in_band) {
+            (16w0x800, _, _): parse_ipv4;
+            (16w0x86dd, _, _): parse_ipv6;
+            (16w0x6558, _, _): parse_ethernet;
+            (16w0x8100, _, 1w1): parse_vlan_outer;
+            (16w0x88a8, _, 1w1): parse_vlan_outer;
+            (16w0x8864, 1w1, _): parse_pppoe;
             default: refuse_not_ip;
         }
     }
