@@ -280,7 +280,9 @@ fn overlooked(why: Bypass, ipv6: bool) -> (&'static str, &'static str) {
             ("gro", "the headers are longer than the engine's window, or the frame than 65,535 bytes")
         }
         Bypass::NoTable => ("gro", "no storage for the flow table"),
-        Bypass::Checksum => ("skb_gro_checksum_validate", "the checksum of TCP, UDP or GRE, inside or outside, is wrong"),
+        Bypass::Checksum => {
+            ("skb_gro_checksum_validate", "the checksum of TCP, UDP or GRE, inside or outside, is wrong")
+        }
         Bypass::UdpOff => ("udp_gro_receive", "UDP is not coalesced under this config"),
         Bypass::UdpNoChecksum => ("udp_gro_receive_segment", "a UDP datagram without checksum"),
         Bypass::Tunnel => {

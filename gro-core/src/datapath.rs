@@ -247,7 +247,7 @@ fn look<P: Profile, T: Table, D: Datapath>(
     let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
     hand.to_verify = to_verify::<P>(&hand.packet, input)?;
     if hand.to_verify != 0 {
-        let range = hand.packet.l4..hand.packet.len;
+        let range = hand.packet.l4..hand.packet.frame_len();
         hand.sum = datapath.sum(frame, range).ok_or(Bypass::Checksum)? as u32;
         let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
         if !is_valid(hand) {
@@ -296,7 +296,7 @@ fn is_to_verify<P: Profile>(packet: &Packet) -> bool {
 #[inline(always)]
 fn is_valid(hand: &Hand) -> bool {
     let Hand { packet, to_verify, sum, .. } = hand;
-    let (outer, len) = (&packet.outer, packet.len);
+    let (outer, len) = (&packet.outer, packet.frame_len());
     if to_verify & INNER != 0 && fold(packet.pseudo_sum() + halves(len - packet.l4) + sum) != 0xffff {
         return false;
     }

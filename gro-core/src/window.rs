@@ -30,12 +30,6 @@ impl<'a> Window<'a> {
         self.len
     }
 
-    /// The same bytes, of a frame of `len` bytes.
-    #[inline(always)]
-    pub(crate) fn of_len(&self, len: u32) -> Self {
-        Self { bytes: self.bytes, len }
-    }
-
     /// The byte at `offset`.
     #[inline(always)]
     pub fn u8(&self, offset: u32) -> u8 {

@@ -389,12 +389,6 @@ fn udp_datagram<P: Profile>(
     fits(window, at + 8)?;
     // length, checksum
     let w1 = window.be32(at + 4);
-    packet.udp = 1;
-    packet.key.ports = window.be32(at);
-    packet.seq = 0;
-    packet.ack = 0;
-    packet.control = 0;
-    packet.check_urgent = (w1 & 0xffff) << 16;
     if (w1 & 0xffff) == 0 && P::on(Rule::UdpNoChecksum) {
         return Err(Bypass::UdpNoChecksum);
     }
@@ -404,6 +398,12 @@ fn udp_datagram<P: Profile>(
     if w1 >> 16 != window.len() - at && P::on(Rule::UdpLength) {
         return Err(Bypass::UdpLength);
     }
+    packet.udp = 1;
+    packet.key.ports = window.be32(at);
+    packet.seq = 0;
+    packet.ack = 0;
+    packet.control = 0;
+    packet.check_urgent = (w1 & 0xffff) << 16;
     packet.payload = at + 8;
     packet.payload_len = window.len() - packet.payload;
     Ok(Parsed::Whole)
@@ -646,6 +646,9 @@ fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 /// Table `udp-ports`.
 #[inline(always)]
 fn udp_ports(key: u32, config: &Config) -> Option<u32> {
+    if config.tunnels & (tunnel::GENEVE | tunnel::VXLAN) == 0 {
+        return None;
+    }
     Some(match key {
         // vxlan
         4789 if config.tunnels & tunnel::VXLAN != 0 => Header::UDP_TUNNEL,
@@ -658,6 +661,9 @@ fn udp_ports(key: u32, config: &Config) -> Option<u32> {
 /// Table `udp-tunnels`.
 #[inline(always)]
 fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
+    if config.tunnels & (tunnel::GENEVE | tunnel::VXLAN) == 0 {
+        return None;
+    }
     Some(match key {
         // vxlan
         4789 if config.tunnels & tunnel::VXLAN != 0 => Header::VXLAN,

@@ -68,7 +68,7 @@ fn parts<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) 
 /// Parses the first part of the headers, which for most frames is all of them.
 #[inline(always)]
 pub fn first<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
-    packet.forget(window);
+    packet.forget();
     headers::<P>(window, config, packet, Cursor::START, Header::FIRST)
 }
 
@@ -89,8 +89,8 @@ pub(crate) fn rest<P: Profile>(window: &Window<'_>, config: &Config, packet: &mu
 
 /// What [`first`] does before headers, for a target that then calls [`next`].
 #[inline(always)]
-pub fn begin(window: &Window<'_>, packet: &mut Packet) {
-    packet.forget(window);
+pub fn begin(packet: &mut Packet) {
+    packet.forget();
     packet.goes_on(0, Header::FIRST);
 }
 
@@ -105,8 +105,7 @@ pub fn take_run(window: &Window<'_>, packet: &mut Packet) {
 #[inline(always)]
 pub fn next<P: Profile>(window: &Window<'_>, config: &Config, packet: &mut Packet) -> Parsed {
     let (cursor, header) = (Cursor { at: packet.at, key: 0 }, packet.next);
-    // The length, too, as if nothing was known of it.
-    headers::<P>(&window.of_len(packet.len), config, packet, cursor, header)
+    headers::<P>(window, config, packet, cursor, header)
 }
 
 #[inline(always)]
@@ -189,8 +188,7 @@ fn sum_between(window: &Window<'_>, start: u32, end: u32) -> u32 {
 impl Packet {
     /// Forgets the frame before.
     #[inline(always)]
-    fn forget(&mut self, window: &Window<'_>) {
-        self.len = window.len();
+    fn forget(&mut self) {
         self.outer.places = 0;
         self.chain.len = 0;
         self.mismatch = false;

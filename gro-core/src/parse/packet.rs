@@ -87,15 +87,15 @@ impl Default for Chain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Outer {
-    /// Offsets of headers whose length field a merged packet rewrites, and what kind they are: see [`Outer::l3`] and the
-    /// others. Equal in all packets of a flow.
-    pub(crate) places: u32,
     /// As [`Packet::class`].
     pub(crate) class: u32,
     /// As [`Packet::id_check`].
     pub(crate) id_check: u32,
     /// Sum over the pseudo-header of an outer UDP header, without its length; 0 for GRE.
     pub(crate) pseudo_sum: u32,
+    /// Offsets of headers whose length field a merged packet rewrites, and what kind they are: see [`Outer::l3`] and the
+    /// others. Equal in all packets of a flow.
+    pub(crate) places: u32,
 }
 
 impl Outer {
@@ -172,8 +172,6 @@ pub(crate) enum TunnelKind {
 pub struct Packet {
     /// Flow identity.
     pub key: Key,
-    /// Bytes of the frame.
-    pub len: u32,
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
     /// Offset of the IP header.
@@ -221,7 +219,6 @@ impl Packet {
     /// No packet.
     pub const EMPTY: Self = Self {
         key: Key::EMPTY,
-        len: 0,
         udp: 0,
         l3: 0,
         l4: 0,
@@ -282,6 +279,12 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn option_words(&self) -> u32 {
         (self.payload - self.l4).saturating_sub(TCP_HEADER) / 4
+    }
+
+    /// Bytes of the frame.
+    #[inline(always)]
+    pub(crate) fn frame_len(&self) -> u32 {
+        self.payload + self.payload_len
     }
 
     /// The addresses' part of a pseudo-header.

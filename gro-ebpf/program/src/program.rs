@@ -86,7 +86,7 @@ pub extern "C" fn gro_parse(first: u32) -> u32 {
     let Some(bytes) = backup.bytes.first_chunk() else { return 3 };
     let window = Window::new(bytes, backup.len);
     if first != 0 {
-        parse::begin(&window, &mut hand.packet);
+        parse::begin(&mut hand.packet);
     } else {
         parse::take_run(&window, &mut hand.packet);
     }

@@ -9,7 +9,7 @@ mod node;
 mod words;
 
 use crate::gro::{EntryGro, Layer};
-use crate::model::{Graph, Node, Parser, Table};
+use crate::model::{Entry, Graph, Node, Parser, Table};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -225,15 +225,32 @@ fn tables(graph: &Graph, order: &[usize]) -> String {
         let config = if arms.contains("config") { "config" } else { "_config" };
         let name = table_function(graph, index);
         let profile = if needs_profile(table) { "<P: Profile>" } else { "" };
+        let shortcut = shortcut(table);
         let _ = writeln!(
             text,
             "/// Table `{}`.\n#[inline(always)]\nfn {name}{profile}(key: u32, {config}: &Config) -> Option<u32> {{
-                Some(match key {{ {arms} _ => return None, }})
+                {shortcut} Some(match key {{ {arms} _ => return None, }})
             }}\n",
             table.name.as_deref().unwrap_or(&name)
         );
     }
     text
+}
+
+/// Where each entry needs a tunnel that is looked into, and none is: no key needs to be read.
+fn shortcut(table: &Table) -> String {
+    let bit = |entry: &Entry| {
+        let switch = is_on(entry.gro.only_if.as_deref()?);
+        Some(switch.strip_prefix("config.tunnels & ")?.strip_suffix(" != 0")?)
+    };
+    let bits: Option<BTreeSet<&str>> = table.entries.iter().map(bit).collect();
+    match bits {
+        Some(bits) if !bits.is_empty() => {
+            let all = Vec::from_iter(bits).join(" | ");
+            format!("if config.tunnels & ({all}) == 0 {{ return None; }}")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Whether an entry depends on the profile, which a test harness may take a rule from.

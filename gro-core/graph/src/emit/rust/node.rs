@@ -25,7 +25,10 @@ pub(super) fn function(graph: &Graph, parser: &Parser, index: usize) -> Result<F
         body: String::new(),
     };
     let is_root = parser.root == index;
-    if node.gro.layer == Some(Layer::Transport) {
+    // Where conditions come first, most of what they look at is written behind them.
+    let is_transport = node.gro.layer == Some(Layer::Transport);
+    let words_first = is_transport && node.conditions.is_empty();
+    if words_first {
         writer.transport_words()?;
     }
     writer.conditions()?;
@@ -35,7 +38,7 @@ pub(super) fn function(graph: &Graph, parser: &Parser, index: usize) -> Result<F
         Some(Layer::Tag) => writer.tag(&end)?,
         Some(Layer::Network) => writer.network(&end)?,
         Some(Layer::Extension) => writer.extension(&end)?,
-        Some(Layer::Transport) => writer.transport(&end)?,
+        Some(Layer::Transport) => writer.transport(&end, !words_first)?,
         Some(Layer::Tunnel) => writer.tunnel()?,
         None if node.overlay && !node.encap => {}
         None => return Err(refuse(node, "no \"layer\": the engine has no place for the header")),
@@ -269,8 +272,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn transport(&mut self, end: &str) -> Result<(), Unsupported> {
+    fn transport(&mut self, end: &str, words: bool) -> Result<(), Unsupported> {
         self.present_length(end)?;
+        if words {
+            self.transport_words()?;
+        }
         let _ = writeln!(
             self.body,
             "packet.payload = {end};\npacket.payload_len = window.len() - packet.payload;"
