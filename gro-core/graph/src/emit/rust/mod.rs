@@ -241,7 +241,7 @@ fn tables(graph: &Graph, order: &[usize]) -> String {
 fn shortcut(table: &Table) -> String {
     let bit = |entry: &Entry| {
         let switch = is_on(entry.gro.only_if.as_deref()?);
-        Some(switch.strip_prefix("config.tunnels & ")?.strip_suffix(" != 0")?)
+        switch.strip_prefix("config.tunnels & ")?.strip_suffix(" != 0")
     };
     let bits: Option<BTreeSet<&str>> = table.entries.iter().map(bit).collect();
     match bits {
