@@ -235,8 +235,10 @@ fn look<P: Profile, T: Table, D: Datapath>(
             }
             parsed = table.parse::<P>(input, false).ok_or(Bypass::NoTable)?;
         }
-        let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
-        parse::finish(&input.window, &mut hand.packet)?;
+        if parsed == Parsed::Whole {
+            let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
+            parse::finish(&input.window, &mut hand.packet)?;
+        }
     }
     let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
     match parsed {
