@@ -1,6 +1,6 @@
 //! From header bytes to the words that GRO compares.
 //!
-//! The parser itself is [`generated`], from the document `gro-core/parser.json`. What every header needs stands here, in the
+//! The parser itself is `generated.rs`, from the document `gro-core/parser.json`. What every header needs stands here, in the
 //! words of the document: whether it fits, what is part of the flow's identity, what becomes of a header in front of a tunnel.
 //!
 //! A frame that fails here is one that kernel GRO cannot look at: it is delivered at once and overtakes what is held of
@@ -34,7 +34,7 @@ pub enum Parsed {
     Whole = 0,
     /// Up to the end of a tunnel header or of IPv6 extension headers.
     Part,
-    /// Not at all: see [`Packet::refused`].
+    /// Not at all; the packet says why.
     Refused,
 }
 
