@@ -35,7 +35,7 @@ pub(super) fn function(graph: &Graph, parser: &Parser, index: usize) -> Result<F
     let end = writer.length()?;
     match node.gro.layer {
         Some(Layer::Link) => writer.link()?,
-        Some(Layer::Tag) => writer.tag(&end)?,
+        Some(Layer::Tag) => writer.tag()?,
         Some(Layer::Network) => writer.network(&end)?,
         Some(Layer::Extension) => writer.extension(&end)?,
         Some(Layer::Transport) => writer.transport(&end, !words_first)?,
@@ -174,9 +174,9 @@ impl Writer<'_> {
     }
 
     /// A tag is told by the key that announced it, too. What announces the next header need not be: that header is told itself.
-    fn tag(&mut self, end: &str) -> Result<(), Unsupported> {
+    fn tag(&mut self) -> Result<(), Unsupported> {
         let node = self.node;
-        self.present_length(end)?;
+        self.present_length()?;
         let mut identify = header_masks(node, FieldRule::Identify);
         if let Some(next) = node.next {
             for byte in next.field.offset..next.field.offset + next.field.length {
@@ -242,7 +242,7 @@ impl Writer<'_> {
             let value = self.word(name)?;
             let _ = writeln!(self.body, "packet.{name} = {value};");
         }
-        self.present_length(end)?;
+        self.present_length()?;
         let _ = writeln!(self.body, "packet.l3 = at;\npacket.l4 = {end};");
         Ok(())
     }
@@ -273,7 +273,7 @@ impl Writer<'_> {
     }
 
     fn transport(&mut self, end: &str, words: bool) -> Result<(), Unsupported> {
-        self.present_length(end)?;
+        self.present_length()?;
         if words {
             self.transport_words()?;
         }
@@ -334,7 +334,7 @@ impl Writer<'_> {
     }
 
     /// A length field that must agree with the frame, and bits that end a merge.
-    fn present_length(&mut self, _end: &str) -> Result<(), Unsupported> {
+    fn present_length(&mut self) -> Result<(), Unsupported> {
         let node = self.node;
         let mut flush = Vec::new();
         if let Some(length) = &node.gro.length {
