@@ -7,6 +7,7 @@
 //! - [`Forwarder`]: leads packets from one interface to another, through the kernel's own GSO (Linux only).
 
 pub mod abi;
+pub mod live;
 mod object_file;
 
 #[cfg(target_os = "linux")]
