@@ -471,6 +471,7 @@ pub(crate) fn hash_bit(ip_summed: u32) -> u32 {
 /// Sends the skb in hand to the ingress, marked for a drain.
 #[inline(always)]
 pub(crate) fn kick(skb: *mut __sk_buff) -> Option<i32> {
+    maps::notes()?;
     let ifindex = maps::settings()?.in_place.ifindex;
     // SAFETY: `skb` is the context the kernel passed; the helper checks the rest.
     unsafe {

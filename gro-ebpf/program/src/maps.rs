@@ -176,6 +176,12 @@ pub(crate) fn flow(index: u32) -> Option<&'static mut FlowEntry> {
     FLOWS.get_ptr_mut(index).map(|flow| unsafe { &mut *flow })
 }
 
+/// Who attached the program. The program does not look at it, but a map to which nothing refers is not in the object.
+#[inline(always)]
+pub(crate) fn notes() -> Option<&'static [u8; abi::NOTES]> {
+    NOTES.get(0)
+}
+
 /// What went wrong, to be counted without a branch: each would double what the verifier walks.
 #[inline(always)]
 pub(crate) fn faults() -> Option<&'static mut Faults> {
