@@ -144,7 +144,8 @@ pub mod round {
 }
 
 /// Most entries of `FLIGHTS`: half of the numbers that a mark can tell apart.
-pub const FLIGHTS_MAX: u32 = (round::NUMBER_MASK + 1) / 2;
+pub const FLIGHTS_MAX: u32 = 8192;
+const _: () = assert!(2 * FLIGHTS_MAX == round::NUMBER_MASK + 1);
 
 /// Bytes of the one value of map `NOTES`, which the program does not look at: JSON of who attached it and how, padded with zeros.
 pub const NOTES: usize = 4096;

@@ -1,14 +1,21 @@
 //! rtnetlink requests about interfaces of this thread's namespace (rtnetlink(7)).
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::tc::{TcHandle, TcMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
+
+/// Handle, place, and where filters hang, of a clsact qdisc (linux/pkt_sched.h).
+const CLSACT: u32 = 0xffff_0000;
+const TC_H_CLSACT: u32 = 0xffff_fff1;
+const TC_H_INGRESS: u32 = 0xffff_fff2;
+const TC_H_EGRESS: u32 = 0xffff_fff3;
 
 /// A socket for requests.
 #[expect(missing_debug_implementations, reason = "the socket has none")]
@@ -85,6 +92,28 @@ impl Rtnetlink {
         let mut link = LinkMessage::default();
         link.header.index = index;
         self.request(RouteNetlinkMessage::DelLink(link), 0)
+    }
+
+    /// Removes the clsact qdisc of an interface, unless there are filters in it.
+    pub fn remove_empty_clsact(index: u32) -> io::Result<()> {
+        for parent in [TC_H_INGRESS, TC_H_EGRESS] {
+            // A socket of its own: the rest of the answer is not read.
+            if Self::open()?.has_filters(index, parent)? {
+                return Ok(());
+            }
+        }
+        let mut qdisc = TcMessage::with_index(index as i32);
+        (qdisc.header.parent, qdisc.header.handle) = (TcHandle::from(TC_H_CLSACT), TcHandle::from(CLSACT));
+        Self::open()?.request(RouteNetlinkMessage::DelQueueDiscipline(qdisc), 0)
+    }
+
+    fn has_filters(&mut self, index: u32, parent: u32) -> io::Result<bool> {
+        let mut filter = TcMessage::with_index(index as i32);
+        filter.header.parent = TcHandle::from(parent);
+        match self.exchange(RouteNetlinkMessage::GetTrafficFilter(filter), NLM_F_DUMP)? {
+            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+            answer => Ok(matches!(answer, NetlinkPayload::InnerMessage(_))),
+        }
     }
 
     /// Any request that is answered with success or an error.

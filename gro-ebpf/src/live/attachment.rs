@@ -2,7 +2,8 @@
 
 use super::pinned::{self, Directory, Filter, KICK, LINK, Notes, PROGRAM};
 use super::{Carriers, Guards, Mode, Snapshot, SnapshotConfig, drain};
-use crate::abi::{self, FLIGHTS_MAX, InPlace, Round, RoundCounters, Settings, mode};
+use crate::abi::{self, FLIGHTS_MAX, Faults, InPlace, Round, RoundCounters, Settings, mode};
+use crate::device::rtnetlink::Rtnetlink;
 use crate::kernel_types::KernelTypes;
 use crate::program::{LoadError, StateValue, classifier, describe, describe_load};
 use crate::{Object, ObjectError};
@@ -137,6 +138,7 @@ pub struct Attachment {
     settings: Array<MapData, Settings>,
     state: PerCpuArray<MapData, StateValue>,
     round: PerCpuArray<MapData, RoundValue>,
+    faults: PerCpuArray<MapData, Faults>,
     program_hash: [u8; 32],
 }
 
@@ -196,7 +198,8 @@ impl Attachment {
             .get(&0, 0)
             .map_err(|error| LiveError::map("program_hash", &error))?;
         let (state, round) = (pinned::per_cpu(pin, "state")?, pinned::per_cpu(pin, "round")?);
-        Ok(Self { pin: pin.into(), notes, settings, state, round, program_hash })
+        let faults = pinned::per_cpu(pin, "faults")?;
+        Ok(Self { pin: pin.into(), notes, settings, state, round, faults, program_hash })
     }
 
     /// Where it is attached.
@@ -239,6 +242,9 @@ impl Attachment {
             snapshot.packets += counters.aside_packets;
             add(&mut snapshot.carriers, &mut snapshot.guards, &counters);
         }
+        let faults = self.faults.get(&0, 0).map_err(|error| LiveError::map("faults", &error))?;
+        let failed = faults.iter().map(|faults| faults.refused + u64::from(faults.helper != 0));
+        snapshot.guards.helper_errors += failed.sum::<u64>();
         snapshot.bytes = snapshot.wire_bytes.saturating_sub(saved);
         Ok(snapshot)
     }
@@ -285,16 +291,15 @@ impl Attachment {
             return link.unpin().map(drop).map_err(|error| failed(error.to_string()));
         };
         let handle = TcHandle::from(filter.handle);
+        let interface = &self.notes.interface;
         // Dropped, and so detached.
-        SchedClassifierLink::attached(
-            &self.notes.interface,
-            TcAttachType::Ingress,
-            filter.priority,
-            handle,
-            None,
-        )
-        .map(drop)
-        .map_err(|error| failed(error.to_string()))
+        SchedClassifierLink::attached(interface, TcAttachType::Ingress, filter.priority, handle, None)
+            .map(drop)
+            .and_then(|()| match filter.made_qdisc {
+                true => Rtnetlink::remove_empty_clsact(self.notes.ifindex),
+                false => Ok(()),
+            })
+            .map_err(|error| failed(error.to_string()))
     }
 
     fn rounds(&self) -> Result<Vec<RoundValue>, LiveError> {
@@ -387,8 +392,10 @@ fn add(carriers: &mut Carriers, guards: &mut Guards, counters: &RoundCounters) {
     carriers.returned += counters.returned;
     carriers.lost += counters.lost;
     carriers.recovered += counters.recovered;
-    carriers.requeued += counters.ordered;
+    carriers.ordered += counters.ordered;
+    carriers.requeued += counters.requeued;
     carriers.astray += counters.astray;
+    carriers.lost_frames += counters.lost_frames;
     guards.socket += counters.socket;
     guards.already_merged += counters.already_merged;
     guards.too_long += counters.too_long;

@@ -1,6 +1,6 @@
 //! What an attachment leaves in its directory of a BPF file system, and finds there again.
 
-use super::LiveError;
+use super::{LiveError, pins};
 use crate::program::describe;
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
@@ -10,10 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The maps that are pinned, and under which name: a BPF file system has no dots in names.
-const MAPS: [(&str, &str); 5] = [
+const MAPS: [(&str, &str); 6] = [
     ("SETTINGS", "settings"),
     ("STATE", "state"),
     ("ROUND", "round"),
+    ("FAULTS", "faults"),
     ("NOTES", "notes"),
     (crate::object_file::SECTION, "program_hash"),
 ];
@@ -56,6 +57,7 @@ impl Directory {
     /// Makes it. Pins that are there already are somebody's.
     pub(super) fn make(path: &Path) -> Result<Self, LiveError> {
         let failed = |source| LiveError::Directory { path: path.into(), source };
+        pins::mount_for(path).map_err(failed)?;
         fs::create_dir_all(path).map_err(failed)?;
         if fs::read_dir(path).map_err(failed)?.next().is_some() {
             return Err(LiveError::Used(path.into()));
@@ -99,7 +101,10 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
             for entry in entries {
                 fs::remove_file(entry?.path())?;
             }
-            fs::remove_dir(path)
+            fs::remove_dir(path)?;
+            // The folder of all attachments, if this was the last.
+            let _ = path.parent().filter(|&parent| parent == Path::new(pins::ROOT)).map(fs::remove_dir);
+            Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),

@@ -53,6 +53,26 @@ pub fn in_bpffs(directory: &Path) -> bool {
     }
 }
 
+/// Where BPF file systems are mounted.
+const MOUNT_POINT: &str = "/sys/fs/bpf";
+
+/// Whether a directory is in a BPF file system, or will be once that is mounted in its usual place.
+pub fn can_hold(directory: &Path) -> bool {
+    in_bpffs(directory) || directory.starts_with(MOUNT_POINT) && Path::new(MOUNT_POINT).is_dir()
+}
+
+/// Mounts the BPF file system in its usual place, if the directory lies there and it is not.
+pub(super) fn mount_for(directory: &Path) -> io::Result<()> {
+    if in_bpffs(directory) || !directory.starts_with(MOUNT_POINT) {
+        return Ok(());
+    }
+    let point = CString::new(MOUNT_POINT)?;
+    // SAFETY: the strings are terminated; this kind of file system takes no data.
+    let result =
+        unsafe { libc::mount(c"bpf".as_ptr(), point.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

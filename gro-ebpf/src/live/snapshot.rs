@@ -137,22 +137,26 @@ counters!(
         issued,
         /// Came back.
         returned,
-        /// Did not come back: the backlog was full.
+        /// Did not come back, as a later one showed: the backlog was full.
         lost,
-        /// Lost ones whose bytes another carrier delivered.
+        /// Lost ones whose packet was delivered all the same, in its place.
         recovered,
-        /// Packets that could not merge and were sent round too, so that they do not overtake.
+        /// Frames that carry nothing and were sent round too, so that they do not overtake.
+        ordered,
+        /// Of these, lost: as any frame for which the backlog has no room.
+        lost_frames,
+        /// Sent round once more, because a lost one's packet was delivered first, or because a socket owned the skb.
         requeued,
-        /// Came back with a number that nobody waits for.
+        /// Came back on another CPU.
         astray,
     }
 );
 
 counters!(
-    /// What was refused or left alone, and what went wrong. Only `already_merged`, `not_local` and `socket` grow on a healthy
-    /// machine.
+    /// What was refused or left alone, and what went wrong. Only `already_merged`, `not_local` and `no_room` grow on a
+    /// healthy machine.
     Guards {
-        /// An skb with a socket was not grown.
+        /// An skb that a socket owned came back and was not grown: a clone of it was.
         socket,
         /// A packet that arrived merged (gso) passed untouched.
         already_merged,
@@ -160,7 +164,7 @@ counters!(
         too_long,
         /// A flow without a local established socket was not merged.
         not_local,
-        /// A carrier could not be grown to the merged packet's length.
+        /// A frame was so long that a second one would not fit.
         no_room,
         /// No buffer was free.
         no_buffer,

@@ -60,7 +60,7 @@ impl Facts {
             release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             capabilities: capabilities(&fs::read_to_string("/proc/thread-self/status").unwrap_or_default()),
             features: device.as_ref().and_then(|device| Features::read(&device.name).ok()),
-            pin_in_bpffs: pins::in_bpffs(asked.pin),
+            pin_in_bpffs: pins::can_hold(asked.pin),
             pins: device
                 .as_ref()
                 .map_or(PinState::None, |device| pin_state(asked.pin, |found| found == device.index)),
