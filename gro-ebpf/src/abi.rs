@@ -29,7 +29,7 @@ pub struct InPlace {
     pub ifindex: u32,
     /// Entries of `HELD`.
     pub buffers: u32,
-    /// Entries of `FLIGHTS`, a power of two up to [`FLIGHTS_MAX`].
+    /// Entries of `FLIGHTS` and of `TURNS`, a power of two up to [`FLIGHTS_MAX`].
     pub flights: u32,
     /// 1 merges flows without a socket here, too: merged packets are then forwarded without a segment size.
     pub forwarding: u32,
@@ -124,7 +124,7 @@ pub mod marker {
 }
 
 /// `skb->mark` of a frame that came in once and goes round through the backlog: the magic, then the CPU, then the low bits of its
-/// number. The mark it had is kept in its [`Flight`] and comes back.
+/// number. The mark it had is kept in its [`Turn`] and comes back.
 pub mod round {
     /// The highest byte.
     pub const MAGIC: u32 = 0x67;
@@ -136,6 +136,10 @@ pub mod round {
     pub const CPU_MASK: u32 = 0x3ff;
     /// The number's bits.
     pub const NUMBER_MASK: u32 = 0x3fff;
+    /// `skb->tc_index` of such a frame: 16 bits made of its number.
+    pub const fn tc_index(number: u32) -> u32 {
+        (number ^ 0x5a3c) & 0xffff
+    }
     /// `skb->mark` of the frame that a drain sends: it goes round once, and behind it everything that was on its way has come
     /// back or is lost.
     pub const KICK: u32 = 0x6b69_636b;
@@ -153,26 +157,44 @@ pub const NOTES: usize = 4096;
 /// Entries of `FLOWS`, a power of two.
 pub const FLOWS: u32 = 1024;
 
-/// Value of map `FLIGHTS`: a frame that goes round.
+/// Value of map `FLIGHTS`, at the number in its mark: an skb that goes round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flight {
-    /// Its `skb->mark`.
-    pub mark: u32,
+    /// Number of the turn that it has.
+    pub turn: u32,
     /// Its length, by which it is known again.
     pub len: u32,
+}
+
+/// Value of map `TURNS`: something that waits its turn, in the order in which it came. It stays what it is when its skb is lost or
+/// delivers something else first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Turn {
+    /// `skb->mark` of its frame.
+    pub mark: u32,
     /// Its RSS hash.
     pub hash: u32,
     /// Entry of `FLOWS`, or [`FLOWS`] when its flow is not known.
     pub flow: u32,
-    /// One more than the buffer whose packet it carries, 0 for a frame that only keeps its place in the order, [`Flight::KICK`] for
-    /// one that ends here.
+    /// One more than the buffer whose packet it is, 0 for a frame that is nothing but itself, [`Turn::KICK`] for one that ends here.
     pub carries: u32,
+    /// One of the states below.
+    pub state: u32,
+    /// `skb->tc_index` of its frame. While it goes round it has another one, so that a user's mark is not taken for ours.
+    pub tc_index: u32,
 }
 
-impl Flight {
-    /// See [`Flight::carries`].
+impl Turn {
+    /// See [`Turn::carries`].
     pub const KICK: u32 = u32::MAX;
+    /// It was delivered, or lost with nothing to deliver in its place.
+    pub const DONE: u32 = 0;
+    /// An skb goes round with it.
+    pub const FLYING: u32 = 1;
+    /// Its skb is lost; its packet is in the buffer.
+    pub const LOST: u32 = 2;
 }
 
 /// Value of map `FLOWS`: what is known of the flows that share an entry.
@@ -185,7 +207,7 @@ pub struct FlowEntry {
     pub jiffy: u32,
     /// Whether it ends in an established socket here.
     pub local: u32,
-    /// Number of the last frame that went round, of any flow in this entry.
+    /// Its last turn, that of any flow in this entry.
     pub last: u32,
 }
 
@@ -193,10 +215,14 @@ pub struct FlowEntry {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Round {
-    /// Number of the last frame sent round.
+    /// Number of the last skb sent round.
     pub issued: u32,
     /// Number up to which they have come back or are known to be lost.
     pub returned: u32,
+    /// The last turn given out.
+    pub turns: u32,
+    /// Turns up to this one are done.
+    pub done: u32,
     /// Buffer given out last.
     pub buffer: u32,
     /// Of the frame in hand: the buffer that it may be held in.
@@ -252,7 +278,7 @@ pub struct RoundCounters {
     pub recovered: u64,
     /// Frames that did not come back and carried nothing but themselves.
     pub lost_frames: u64,
-    /// Frames sent round once more, for a lost carrier to be delivered in their place or because a socket owned them.
+    /// Sent round once more: it was not their turn, a lost carrier's packet was delivered by their skb, or a socket owned them.
     pub requeued: u64,
     /// Frames that came back on another CPU.
     pub astray: u64,

@@ -4,13 +4,15 @@
 //! already waits in this CPU's backlog. Frames that join meanwhile are copied to a buffer and dropped. When the carrier comes round
 //! it becomes the merged packet. One pass of the backlog is what the end of a NAPI poll is to the kernel: nothing is held longer.
 //!
-//! Whoever may not overtake what goes round goes round itself. The backlog is a queue, so frames come back in the order of their
-//! numbers; a number that is passed over is lost, and what it carried is delivered in its place by the frame that showed it.
+//! Whoever may not overtake what goes round goes round itself, and each gets a *turn*: packets are delivered in the order of their
+//! turns. The backlog is a queue, so skbs come back in the order of their numbers; a number that is passed over is lost. What a lost
+//! one carried is delivered when its turn comes, by the skb that is in hand then; that one's own packet goes round once more as a
+//! clone, and so does whatever comes back before its turn.
 //!
 //! An skb that a socket owns is never grown: its socket's memory accounting would not follow, which ends in a division by zero in the
 //! receiver's TCP. Over veth that is every skb of a local sender, so such a carrier is a clone, which nobody owns.
 
-use super::abi::{FLOWS, FRAME_MAX, Flight, Round, mode, round};
+use super::abi::{FLOWS, FRAME_MAX, Flight, Round, Turn, mode, round};
 use super::maps::{self, Held};
 use super::tc::{self, CHECKSUM_PARTIAL};
 use super::{gro_release, gro_return};
@@ -20,7 +22,8 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_csum_level, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64,
-    bpf_probe_read_kernel, bpf_redirect, bpf_set_hash, bpf_sk_release, bpf_skc_lookup_tcp,
+    bpf_probe_read_kernel, bpf_redirect, bpf_set_hash, bpf_sk_release, bpf_skb_change_proto,
+    bpf_skc_lookup_tcp,
 };
 use gro_core::{Bypass, Packet};
 
@@ -75,7 +78,7 @@ fn arrived(skb: *mut __sk_buff) -> Option<i32> {
     round.ip_summed = 0;
     let draining = settings.mode == mode::DRAINING;
     if draining && mark == round::KICK && protocol as u16 == round::KICK_PROTOCOL.to_be() {
-        return Some(go_round(skb, 0, FLOWS, Flight::KICK).unwrap_or(DROP));
+        return Some(go_round(skb, 0, FLOWS, Turn::KICK).unwrap_or(DROP));
     }
     if draining || gso_size != 0 || len > FRAME_MAX {
         round.counters.already_merged += u64::from(gso_size != 0);
@@ -99,7 +102,6 @@ fn decided(skb: *mut __sk_buff) -> Option<i32> {
         Round::HOLD => {
             let buffer = round.free;
             round.buffer = buffer;
-            maps::buffer(buffer)?.mark = mark;
             round.counters.carriers += 1;
             // `admits` saw to it that there is a number.
             go_round(skb, mark, round.flow, buffer + 1)
@@ -112,18 +114,18 @@ fn decided(skb: *mut __sk_buff) -> Option<i32> {
 #[inline(always)]
 fn in_order(skb: *mut __sk_buff, mark: u32, why: u32) -> Option<i32> {
     let round = maps::round()?;
-    let (issued, returned, flow) = (round.issued, round.returned, round.flow);
+    let (turns, done, flow) = (round.turns, round.done, round.flow);
     // Of these protocols nothing is ever held.
     let free = why == Bypass::NotIp as u32
         || why == Bypass::Protocol as u32
         || why == Bypass::UdpOff as u32
         || why == Bypass::UdpNoChecksum as u32
         || why == Bypass::UdpLength as u32;
-    if free || issued == returned {
+    if free || turns == done {
         return Some(PASS);
     }
     if let Some(entry) = maps::flow(flow)
-        && entry.last.wrapping_sub(returned).cast_signed() <= 0
+        && entry.last.wrapping_sub(done).cast_signed() <= 0
     {
         return Some(PASS);
     }
@@ -131,9 +133,30 @@ fn in_order(skb: *mut __sk_buff, mark: u32, why: u32) -> Option<i32> {
     Some(go_round(skb, mark, flow, 0).unwrap_or(PASS))
 }
 
-/// Sends the skb in hand round. `None` when there is no number for it.
+/// Gives the skb in hand the last turn and sends it round. `None` when there is no turn or no number for it.
 #[inline(always)]
 fn go_round(skb: *mut __sk_buff, mark: u32, flow: u32, carries: u32) -> Option<i32> {
+    let (settings, round) = (maps::settings()?, maps::round()?);
+    let flights = settings.in_place.flights;
+    let next = round.turns.wrapping_add(1);
+    if next.wrapping_sub(round.done) > flights || round.issued.wrapping_sub(round.returned) >= flights {
+        round.counters.no_number += 1;
+        return None;
+    }
+    // SAFETY: `skb` is the context the kernel passed.
+    let (hash, tc_index) = unsafe { ((*skb).hash, (*skb).tc_index) };
+    *maps::turn(next & flights.wrapping_sub(1))? =
+        Turn { mark, hash, flow, carries, state: Turn::FLYING, tc_index };
+    round.turns = next;
+    if let Some(entry) = maps::flow(flow) {
+        entry.last = next;
+    }
+    send(skb, next, false)
+}
+
+/// Sends the skb in hand round, or a clone of it. `None` when there is no number for it.
+#[inline(always)]
+fn send(skb: *mut __sk_buff, turn: u32, clone: bool) -> Option<i32> {
     let (settings, round) = (maps::settings()?, maps::round()?);
     let (ifindex, flights) = (settings.in_place.ifindex, settings.in_place.flights);
     let number = round.issued.wrapping_add(1);
@@ -142,24 +165,20 @@ fn go_round(skb: *mut __sk_buff, mark: u32, flow: u32, carries: u32) -> Option<i
         return None;
     }
     let flight = maps::flight(number & flights.wrapping_sub(1))?;
-    // SAFETY: `skb` is the context the kernel passed.
-    let (len, hash, sk) = unsafe { ((*skb).len, (*skb).hash, (*skb).__bindgen_anon_2.sk) };
-    *flight = Flight { mark, len, hash, flow, carries };
-    round.issued = number;
-    if let Some(entry) = maps::flow(flow) {
-        entry.last = number;
-    }
     // SAFETY: `skb` is the context the kernel passed; the helpers check the rest.
     unsafe {
+        *flight = Flight { turn, len: (*skb).len };
+        round.issued = number;
         let cpu = bpf_get_smp_processor_id() & round::CPU_MASK;
         (*skb).mark =
             round::MAGIC << round::MAGIC_SHIFT | cpu << round::CPU_SHIFT | number & round::NUMBER_MASK;
+        (*skb).tc_index = round::tc_index(number);
         // Receive packet steering leaves a packet whose hash is 0 on this CPU (`get_rps_cpu`, net/core/dev.c).
         bpf_set_hash(skb, 0);
-        if sk.is_null() {
+        if !clone && (*skb).__bindgen_anon_2.sk.is_null() {
             return Some(bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32);
         }
-        // A full backlog is an error here, too: the next frame that comes back shows that this one is lost.
+        // A full backlog is an error here, too: the next that comes back shows that this one is lost.
         bpf_clone_redirect(skb, ifindex, u64::from(BPF_F_INGRESS));
     }
     Some(DROP)
@@ -170,115 +189,149 @@ fn go_round(skb: *mut __sk_buff, mark: u32, flow: u32, carries: u32) -> Option<i
 pub(crate) fn came_round(skb: *mut __sk_buff) -> Option<i32> {
     let (settings, round) = (maps::settings()?, maps::round()?);
     // SAFETY: `skb` is the context the kernel passed.
-    let (mark, len, sk) = unsafe { ((*skb).mark, (*skb).len, (*skb).__bindgen_anon_2.sk) };
+    let (mark, len, tc_index) = unsafe { ((*skb).mark, (*skb).len, (*skb).tc_index) };
     // SAFETY: a plain helper.
     let here = unsafe { bpf_get_smp_processor_id() } & round::CPU_MASK;
     let mask = settings.in_place.flights.wrapping_sub(1);
     let cpu = mark >> round::CPU_SHIFT & round::CPU_MASK;
     if cpu != here {
-        return astray(skb, cpu, mark & mask, len);
+        return astray(skb, cpu, mask, len);
     }
     let ahead = mark.wrapping_sub(round.returned) & round::NUMBER_MASK;
     if ahead == 0 || ahead > round.issued.wrapping_sub(round.returned) {
         return None;
     }
     let number = round.returned.wrapping_add(ahead);
-    let Flight { mark, len: sent, hash, flow, carries } = *maps::flight(number & mask)?;
-    if sent != len {
+    let Flight { turn: own, len: sent } = *maps::flight(number & mask)?;
+    if sent != len || tc_index != round::tc_index(number) {
         return None;
     }
+    let Turn { carries, .. } = *maps::turn(own & mask)?;
     let lose = settings.in_place.lose;
     // SAFETY: a plain helper.
     if lose != 0 && carries != 0 && unsafe { bpf_get_prandom_u32() } % lose == 0 {
         return Some(DROP);
     }
+    note_lost(round, number, mask);
+    pass_over(round, mask);
 
-    let lost = skip_lost(round, number, mask);
-    if round.returned.wrapping_add(1) == number {
-        round.returned = number;
-        if carries == Flight::KICK {
-            return Some(DROP);
-        }
-        // SAFETY: `skb` is the context.
-        unsafe { bpf_set_hash(skb, hash) };
-        if carries == 0 {
-            // SAFETY: as above.
-            unsafe { (*skb).mark = mark };
-            return Some(PASS);
-        }
-        round.counters.returned += 1;
-        return fill(skb, carries.wrapping_sub(1), true, flow);
+    let next = round.done.wrapping_add(1);
+    let Turn { state, carries: lost, .. } = *maps::turn(next & mask)?;
+    // More was lost than can be looked at in one go, or it is another one's turn.
+    if round.returned != number || next != own && state != Turn::LOST {
+        round.counters.requeued += 1;
+        return again(skb, own, mask, false);
     }
-
-    // Another one's turn: this one goes round once more, and its skb is delivered as that one's packet.
-    if !sk.is_null() {
+    if next == own {
+        return deliver(skb, own, carries, true);
+    }
+    // SAFETY: `skb` is the context.
+    if unsafe { !(*skb).__bindgen_anon_2.sk.is_null() } {
+        // It is not to be grown. A clone can be.
         round.counters.socket += 1;
+        return again(skb, own, mask, false);
     }
-    let deliver = lost != 0 && sk.is_null();
-    let mut flow_of_lost = FLOWS;
-    if deliver {
-        round.returned = round.returned.wrapping_add(1);
-        round.counters.lost += 1;
-        round.counters.recovered += 1;
-        flow_of_lost = maps::flight(round.returned & mask)?.flow;
-    }
-    if clone_round(skb, (mark, hash), flow, carries).is_some() {
-        maps::flight(number & mask)?.carries = 0;
-    }
-    if deliver { fill(skb, lost.wrapping_sub(1), false, flow_of_lost) } else { Some(DROP) }
+    round.counters.requeued += 1;
+    again(skb, own, mask, true);
+    round.counters.recovered += 1;
+    deliver(skb, next, lost, false)
 }
 
-/// Passes over what is lost up to `number` and carried nothing. Gives what the next lost one carries, or 0.
+/// Notes what is lost before `number` came back.
 #[inline(always)]
-fn skip_lost(round: &mut Round, number: u32, mask: u32) -> u32 {
-    /// More are passed over by the next that comes back.
+fn note_lost(round: &mut Round, number: u32, mask: u32) {
+    /// For more, `number` does not count as come back.
     const STEPS: u32 = 32;
     for _ in 0..STEPS {
         let next = round.returned.wrapping_add(1);
+        round.returned = next;
         if next == number {
+            return;
+        }
+        let Some(flight) = maps::flight(next & mask) else { return };
+        let Some(turn) = maps::turn(flight.turn & mask) else { return };
+        if turn.carries == 0 || turn.carries == Turn::KICK {
+            round.counters.lost_frames += 1;
+            turn.state = Turn::DONE;
+        } else {
+            round.counters.lost += 1;
+            turn.state = Turn::LOST;
+        }
+    }
+}
+
+/// Passes over turns that are done.
+#[inline(always)]
+fn pass_over(round: &mut Round, mask: u32) {
+    /// The rest is passed over by the next that comes back.
+    const STEPS: u32 = 32;
+    for _ in 0..STEPS {
+        let next = round.done.wrapping_add(1);
+        let is_done = next.wrapping_sub(round.turns).cast_signed() <= 0
+            && maps::turn(next & mask).is_some_and(|turn| turn.state == Turn::DONE);
+        if !is_done {
             break;
         }
-        let Some(flight) = maps::flight(next & mask) else { break };
-        if flight.carries != 0 && flight.carries != Flight::KICK {
-            return flight.carries;
-        }
-        round.counters.lost_frames += 1;
-        round.returned = next;
+        round.done = next;
     }
-    0
 }
 
-/// Sends a clone of the skb in hand, which came round, round once more, as what it was. When there is no number for it, it is lost
-/// like one that the backlog had no room for.
+/// Sends the skb in hand, or a clone of it, round with the turn that it has. When there is no number, it is lost like one for which the
+/// backlog has no room.
 #[inline(always)]
-fn clone_round(skb: *mut __sk_buff, (mark, hash): (u32, u32), flow: u32, carries: u32) -> Option<()> {
+fn again(skb: *mut __sk_buff, own: u32, mask: u32, clone: bool) -> Option<i32> {
+    let action = send(skb, own, clone);
+    if action.is_none() {
+        let turn = maps::turn(own & mask)?;
+        let is_packet = turn.carries != 0 && turn.carries != Turn::KICK;
+        turn.state = if is_packet { Turn::LOST } else { Turn::DONE };
+    }
+    action.or(Some(DROP))
+}
+
+/// Delivers what has its turn by the skb in hand. `own`: it is that turn's own skb.
+#[inline(always)]
+fn deliver(skb: *mut __sk_buff, number: u32, carries: u32, own: bool) -> Option<i32> {
     let (settings, round) = (maps::settings()?, maps::round()?);
-    let (ifindex, flights) = (settings.in_place.ifindex, settings.in_place.flights);
-    let number = round.issued.wrapping_add(1);
-    if number.wrapping_sub(round.returned) > flights {
-        round.counters.no_number += 1;
-        return None;
-    }
-    round.counters.requeued += 1;
-    let flight = maps::flight(number & flights.wrapping_sub(1))?;
-    // SAFETY: `skb` is the context the kernel passed; the helper checks the rest.
-    unsafe {
-        *flight = Flight { mark, len: (*skb).len, hash, flow, carries };
-        round.issued = number;
-        if let Some(entry) = maps::flow(flow) {
-            entry.last = number;
+    let mask = settings.in_place.flights.wrapping_sub(1);
+    let turn = maps::turn(number & mask)?;
+    let (mark, hash, tc_index) = (turn.mark, turn.hash, turn.tc_index);
+    if carries != 0 && carries != Turn::KICK {
+        round.counters.returned += u64::from(own);
+        match fill(skb, carries.wrapping_sub(1), own)? {
+            Filled::Whole => {}
+            // It is not grown, or not yet what the stack can take it for: it comes in once more.
+            Filled::Again => {
+                maps::turn(number & mask)?.state = Turn::FLYING;
+                return again(skb, number, mask, false);
+            }
         }
-        let cpu = bpf_get_smp_processor_id() & round::CPU_MASK;
-        (*skb).mark =
-            round::MAGIC << round::MAGIC_SHIFT | cpu << round::CPU_SHIFT | number & round::NUMBER_MASK;
-        bpf_clone_redirect(skb, ifindex, u64::from(BPF_F_INGRESS));
     }
-    Some(())
+    maps::turn(number & mask)?.state = Turn::DONE;
+    let round = maps::round()?;
+    round.done = number;
+    if carries == Turn::KICK {
+        return Some(DROP);
+    }
+    // SAFETY: `skb` is the context.
+    unsafe {
+        (*skb).mark = mark;
+        (*skb).tc_index = tc_index;
+        bpf_set_hash(skb, hash);
+    }
+    Some(PASS)
 }
 
-/// Makes the skb in hand the packet of a buffer, and passes it. `own`: it is the packet's carrier.
+/// What [`fill`] came to.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    Whole,
+    Again,
+}
+
+/// Makes the skb in hand the packet of a buffer.
 #[inline(always)]
-fn fill(skb: *mut __sk_buff, index: u32, own: bool, flow: u32) -> Option<i32> {
+fn fill(skb: *mut __sk_buff, index: u32, own: bool) -> Option<Filled> {
     let held = maps::buffer(index)?;
     if held.state == Held::OPEN {
         gro_release(held.slot);
@@ -287,53 +340,54 @@ fn fill(skb: *mut __sk_buff, index: u32, own: bool, flow: u32) -> Option<i32> {
     let round = maps::round()?;
     if own && held.segs <= 1 {
         held.state = Held::FREE;
-        // SAFETY: `skb` is the context.
-        unsafe { (*skb).mark = held.mark };
-        return Some(PASS);
+        return Some(Filled::Whole);
     }
     // SAFETY: `skb` is the context.
     if unsafe { !(*skb).__bindgen_anon_2.sk.is_null() } {
-        // Somebody gave it to a socket on its way. A clone has none.
+        // Somebody gave it to a socket on its way.
         round.counters.socket += 1;
-        clone_round(skb, (held.mark, held.hash), flow, index + 1);
-        return Some(DROP);
+        return Some(Filled::Again);
     }
-    // SAFETY: `skb` is the context.
-    let protocol = unsafe { (*skb).protocol } as u16;
+    // The stack goes by what the skb says that it is: IPv4 and IPv6 can be told, before the bytes are written.
+    // SAFETY: `skb` is the context; the helper checks the rest.
+    let differs = unsafe {
+        let is = u16::from_ne_bytes([held.bytes[12], held.bytes[13]]);
+        (*skb).protocol as u16 != is && bpf_skb_change_proto(skb, is, 0) != 0
+    };
     let errors = tc::rewrite(skb, held.bytes.as_ptr(), held.len, held.vlan);
     round.counters.helper_errors += u64::from(errors != 0);
-    let is = u16::from_ne_bytes([held.bytes[12], held.bytes[13]]);
-    if !own && protocol != is {
-        // The stack would take it for what the skb was. Coming in once more it is looked at anew.
-        return Some(go_round(skb, held.mark, flow, index + 1).unwrap_or(DROP));
+    if differs {
+        // It was neither, as the frame of a drain.
+        return Some(Filled::Again);
     }
     held.state = Held::FREE;
     // SAFETY: `skb` is the context.
     unsafe {
-        (*skb).mark = held.mark;
-        bpf_set_hash(skb, held.hash ^ hash_bit(if held.partial != 0 { CHECKSUM_PARTIAL } else { 0 }));
         // The engine verified the checksums of all segments, or the device did.
         if bpf_csum_level(skb, u64::from(BPF_CSUM_LEVEL_QUERY)) < 0 {
             bpf_csum_level(skb, u64::from(BPF_CSUM_LEVEL_INC));
         }
     }
-    Some(PASS)
+    Some(Filled::Whole)
 }
 
-/// A frame of another CPU. It goes up as it is; what joined it is delivered there, when the next one comes back.
+/// An skb of another CPU. It goes up as it is; what joined it is delivered there, when something else comes back.
 #[inline(always)]
-fn astray(skb: *mut __sk_buff, cpu: u32, index: u32, len: u32) -> Option<i32> {
-    let flight = maps::flight_of(cpu, index)?;
+fn astray(skb: *mut __sk_buff, cpu: u32, mask: u32, len: u32) -> Option<i32> {
+    // SAFETY: `skb` is the context.
+    let flight = maps::flight_of(cpu, unsafe { (*skb).mark } & mask)?;
     if flight.len != len {
         return None;
     }
+    let turn = maps::turn_of(cpu, flight.turn & mask)?;
     maps::round()?.counters.astray += 1;
     // SAFETY: `skb` is the context.
     unsafe {
-        (*skb).mark = flight.mark;
-        bpf_set_hash(skb, flight.hash);
+        (*skb).mark = turn.mark;
+        (*skb).tc_index = turn.tc_index;
+        bpf_set_hash(skb, turn.hash);
     }
-    Some(if flight.carries == Flight::KICK { DROP } else { PASS })
+    Some(if turn.carries == Turn::KICK { DROP } else { PASS })
 }
 
 /// Whether the frame in hand may be merged: it ends here, a second one would fit, and there is room to hold it.
@@ -372,7 +426,8 @@ pub(crate) fn admits(skb: *mut __sk_buff) -> Option<bool> {
 /// A buffer for the frame in hand, should it be held, or [`NO_BUFFER`]. It needs a number, too.
 #[inline(always)]
 fn free_buffer(round: &mut Round, buffers: u32, flights: u32) -> u32 {
-    if round.issued.wrapping_sub(round.returned) >= flights {
+    if round.turns.wrapping_sub(round.done) >= flights || round.issued.wrapping_sub(round.returned) >= flights
+    {
         round.counters.no_number += 1;
         return NO_BUFFER;
     }

@@ -1,6 +1,6 @@
 //! The program's maps and their checked access.
 
-use super::abi::{self, Faults, Flight, FlowEntry, Record, Round, Settings};
+use super::abi::{self, Faults, Flight, FlowEntry, Record, Round, Settings, Turn};
 use aya_ebpf::helpers::generated::bpf_map_lookup_percpu_elem;
 use aya_ebpf::{
     macros::map,
@@ -42,9 +42,7 @@ pub(crate) struct Held {
     pub(crate) slot: u32,
     /// 1 when its checksum field is to hold the pseudo-header sum only, as in its frames (`CHECKSUM_PARTIAL`).
     pub(crate) partial: u32,
-    /// `skb->mark` of the first frame.
-    pub(crate) mark: u32,
-    pad: [u32; 3],
+    pad: [u32; 4],
     pub(crate) bytes: [u8; HELD_MAX],
 }
 
@@ -76,6 +74,8 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(Slot::COUNT as u3
 static ROUND: PerCpuArray<Round> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static FLIGHTS: PerCpuArray<Flight> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TURNS: PerCpuArray<Turn> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static FLOWS: PerCpuArray<FlowEntry> = PerCpuArray::with_max_entries(abi::FLOWS, 0);
 #[map]
@@ -158,16 +158,35 @@ pub(crate) fn flight(index: u32) -> Option<&'static mut Flight> {
     FLIGHTS.get_ptr_mut(index).map(|flight| unsafe { &mut *flight })
 }
 
-/// A flight of another CPU, which may change it meanwhile.
+#[inline(always)]
+pub(crate) fn turn(index: u32) -> Option<&'static mut Turn> {
+    // SAFETY: as in `Table::bucket`; no caller keeps one while it fetches it again.
+    TURNS.get_ptr_mut(index).map(|turn| unsafe { &mut *turn })
+}
+
+/// An skb of another CPU, which may change this meanwhile.
 #[inline(always)]
 pub(crate) fn flight_of(cpu: u32, index: u32) -> Option<Flight> {
-    // SAFETY: the helper takes the map and a key that lives through the call.
-    let flight = unsafe {
-        bpf_map_lookup_percpu_elem((&raw const FLIGHTS).cast_mut().cast(), (&raw const index).cast(), cpu)
-    };
-    let flight: *const Flight = flight.cast();
-    // SAFETY: a value of the map, of plain words.
-    (!flight.is_null()).then(|| unsafe { flight.read_volatile() })
+    // SAFETY: `FLIGHTS` is a map with such values.
+    unsafe { of_cpu((&raw const FLIGHTS).cast(), cpu, index) }
+}
+
+/// A turn of another CPU, which may change this meanwhile.
+#[inline(always)]
+pub(crate) fn turn_of(cpu: u32, index: u32) -> Option<Turn> {
+    // SAFETY: `TURNS` is a map with such values.
+    unsafe { of_cpu((&raw const TURNS).cast(), cpu, index) }
+}
+
+/// # Safety
+/// `map` must be one with values of plain words `T`, one for each CPU.
+#[inline(always)]
+unsafe fn of_cpu<T: Copy>(map: *const core::ffi::c_void, cpu: u32, index: u32) -> Option<T> {
+    // SAFETY: the key lives through the call.
+    let value = unsafe { bpf_map_lookup_percpu_elem(map.cast_mut(), (&raw const index).cast(), cpu) };
+    let value: *const T = value.cast();
+    // SAFETY: a value of the map.
+    (!value.is_null()).then(|| unsafe { value.read_volatile() })
 }
 
 #[inline(always)]

@@ -155,6 +155,7 @@ impl Attachment {
             .verifier_log_level(VerifierLogLevel::STATS)
             .map_max_entries("HELD", options.carriers)
             .map_max_entries("FLIGHTS", options.flights)
+            .map_max_entries("TURNS", options.flights)
             .load(Object::committed(options.profile).bytes())
             .map_err(|error| describe_load(&error))?;
         for name in ["gro", "kick"] {
@@ -272,7 +273,7 @@ impl Attachment {
         let kick =
             SchedClassifier::from_pin(&pin).map_err(|error| LiveError::Pin(pin.clone(), describe(&error)))?;
         let left = drain::drain(&kick, || {
-            let under_way = |RoundValue(round): &RoundValue| round.issued.wrapping_sub(round.returned);
+            let under_way = |RoundValue(round): &RoundValue| round.turns.wrapping_sub(round.done);
             Ok(self.rounds()?.iter().map(under_way).collect())
         })?;
         match left {

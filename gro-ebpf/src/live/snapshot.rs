@@ -145,7 +145,7 @@ counters!(
         ordered,
         /// Of these, lost: as any frame for which the backlog has no room.
         lost_frames,
-        /// Sent round once more, because a lost one's packet was delivered first, or because a socket owned the skb.
+        /// Sent round once more: it was not their turn, or a lost one's packet was delivered by their skb.
         requeued,
         /// Came back on another CPU.
         astray,

@@ -26,7 +26,7 @@ const TAG: usize = 4;
 
 /// The canonical form: the packet as delivered, but for a checksum that the kernel left to the NIC.
 pub(super) fn record(packet: Packet, captured: Captured) -> Result<Record, BackendError> {
-    let Captured { mut bytes, mut vlan } = captured;
+    let Captured { mut bytes, mut vlan, .. } = captured;
     if vlan != 0 && bytes.len() >= MACS && packet.len as usize == bytes.len() + TAG {
         // It was in the bytes until `skb_vlan_untag` (net/core/skbuff.c), behind GRO and in front of the socket.
         bytes.splice(MACS..MACS, vlan.to_be_bytes());
