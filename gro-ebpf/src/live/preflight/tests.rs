@@ -169,6 +169,19 @@ fn a_veth_is_looked_at_as_it_is() {
         assert_eq!(gro.managed, Some(Change { feature: "rx-gro".into(), from: true, to: false }));
         assert!(!about("rx-udp-gro-forwarding is on").unwrap().blocks(false));
 
+        // Another way it would be refused where there is no BPF file system or no right.
+        let tap = Asked { mode: Mode::ViaTap, ..asked.clone() };
+        match (clear(&tap, false), clear(&tap, true)) {
+            (Err(NotClear::Blocked(without)), Ok(clear)) => {
+                assert!(without.iter().any(|finding| finding.what.contains("rx-gro is on")));
+                assert!(clear.findings.iter().all(|finding| !finding.what.contains("rx-")), "{clear:?}");
+                assert!(!ethtool::Features::read(interface).unwrap().is_on("rx-gro"));
+                clear.notes.restore().unwrap();
+                assert!(ethtool::Features::read(interface).unwrap().is_on("rx-gro"));
+            }
+            other => eprintln!("skipped: no TAP devices here: {other:?}"),
+        }
+
         netlink.set_attributes(index, vec![LinkAttribute::Mtu(9_000)]).unwrap();
         netlink.set_flags(index, LinkFlags::Up, LinkFlags::Up).unwrap();
         assert!(about("MTU of v0 is 9000").is_some() && about("is down").is_none());
