@@ -51,10 +51,9 @@ fn of_command(command: &clap::Command) -> std::io::Result<String> {
     if command.get_after_help().is_some() || command.get_after_long_help().is_some() {
         man.render_extra_section(&mut section)?;
     }
-    let mut text = String::from_utf8_lossy(&section).replace("\n.SH ", "\n.SS ");
-    if let Some(rest) = text.strip_prefix(".SH ") {
-        text = format!(".SS {rest}");
-    }
+    // The first request of the page's own kind has no line before it.
+    let text = format!("\n{}", String::from_utf8_lossy(&section)).replace("\n.SH ", "\n.SS ");
+    let mut text = text.replace("\n.SS EXTRA\n", "\n.SS NOTES\n").trim_start().to_owned();
     for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
         text += &format!(".SH \"{}\"\n", title(subcommand));
         text += &of_command(subcommand)?;

@@ -377,7 +377,11 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
             managed: Some(Change { feature: name.into(), from: true, to: false }),
         };
         if !feature.switchable {
-            finding.cure = "its driver does not let it be switched off: see the driver's documentation, or attach to another interface".into();
+            // In place what arrives merged passes; a process would take it for one frame.
+            if asked.mode == Mode::InPlace {
+                finding.severity = Severity::Warns;
+            }
+            finding.cure = "its driver does not let it be switched off (`ethtool -k`: fixed): see its documentation; what the device leaves apart is merged all the same".into();
             finding.managed = None;
         }
         findings.push(finding);
