@@ -18,7 +18,7 @@ use std::time::Duration;
 /// `gro stats` shows its counters, `gro detach` delivers what it holds and removes it. It merges TCP that a socket of this machine
 /// receives, up to 15,000 bytes a packet.
 ///
-/// --via-tap runs the engine in this process, between the interface and a TAP device that the merged packets come from: up to 512 KB,
+/// --via-tap runs the engine in this process, which sends merged packets back to the interface through a TAP device: up to 448 KB,
 /// with the segment size that forwarding needs, and UDP on request. It stays in the foreground.
 ///
 /// First it looks at the interface: what would be in the way is said with its cure, and nothing is changed unless --manage-offloads says so.
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Network namespace: a name of `ip netns`, or a path such as /proc/PID/ns/net
     #[arg(long, value_name = "NAME")]
     netns: Option<String>,
-    /// Most bytes of a merged packet, its IP header included: to 15000 in place, which is its default, to 524280 via TAP, where it is 65536
+    /// Most bytes of a merged packet, its IP header included: to 15000 in place, which is its default, to 458752 via TAP, where it is 65536
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(Config::MAX_SIZE)))]
     gro_max_size: Option<u32>,
     /// Switch offloads off that merge before the engine does; detaching restores them
@@ -75,11 +75,11 @@ struct InPlaceArgs {
     /// Merge also flows that no socket here receives: only for traffic that leaves over an MTU of 15000 or more, or not at all
     #[arg(long, conflicts_with = "via_tap")]
     forwarding: bool,
-    /// Packets that may grow at a time, on each CPU
+    /// Merged packets that may be on their way, on each CPU; each takes a buffer of 32 KiB
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536), conflicts_with = "via_tap")]
     carriers: u32,
-    /// Packets that may be on their way round the backlog, on each CPU
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1_048_576), conflicts_with = "via_tap")]
+    /// Frames that may be on their way round the backlog, on each CPU: a power of two
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536), conflicts_with = "via_tap")]
     flights: u32,
     /// For tests: drop one of N carriers
     #[arg(long, value_name = "N", default_value_t = 0, hide = true, conflicts_with = "via_tap")]
@@ -240,7 +240,7 @@ fn via_tap(args: &Args, asked: &Asked<'_>, clear: &Clear, address: &Path) -> any
     };
     let (mut events, tap) = start().inspect_err(|_| restore(args, clear))?;
     report(args, clear, &tap.snapshot(), address, || {
-        format!("delivering {} via a TAP device; ^C or `gro detach -i {0}` ends it", args.interface)
+        format!("delivering {} via {}; ^C or `gro detach -i {0}` ends it", args.interface, tap.tap())
     })?;
     let mut live = Live::new(args.json, tap.snapshot());
     let result = loop {
@@ -250,6 +250,8 @@ fn via_tap(args: &Args, asked: &Asked<'_>, clear: &Clear, address: &Path) -> any
                 // Who asked and did not wait for the answer has none.
                 let _ = agent::answer(stream, &tap.snapshot());
             }
+            // Ending it says why.
+            Ok(Event::Tick) if !tap.is_running() => break Ok(()),
             Ok(Event::Tick) => {
                 if live.show(tap.snapshot()).is_err() {
                     break Ok(());

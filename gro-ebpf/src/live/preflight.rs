@@ -312,28 +312,32 @@ fn in_place(
 
 fn xdp(xdp: Xdp, asked: &Asked<'_>, inside: &str, add: &mut impl FnMut(Severity, String, &str, String)) {
     let interface = asked.interface;
-    match (xdp, asked.mode) {
-        (Xdp::Generic, Mode::InPlace) => add(
-            Severity::Warns,
-            format!("{interface} has a generic XDP program"),
-            "it runs once more on each packet that is sent round the backlog: what it counts or redirects, it does twice",
-            format!(
-                "`{inside}ip link set dev {interface} xdpgeneric off`, or attach it in the driver (`xdpdrv`)"
-            ),
-        ),
-        (Xdp::Native, Mode::InPlace) => add(
+    match xdp {
+        Xdp::Generic => {
+            let again = match asked.mode {
+                Mode::InPlace => {
+                    "it runs once more on each packet that is sent round the backlog: what it counts or redirects, it does twice"
+                }
+                Mode::ViaTap => {
+                    "it runs once more on each packet that comes back: what it counts or redirects, it does twice"
+                }
+            };
+            add(
+                Severity::Warns,
+                format!("{interface} has a generic XDP program"),
+                again,
+                format!(
+                    "`{inside}ip link set dev {interface} xdpgeneric off`, or attach it in the driver (`xdpdrv`)"
+                ),
+            );
+        }
+        Xdp::Native => add(
             Severity::Warns,
             format!("{interface} has an XDP program in its driver"),
             "frames that it drops or redirects do not get here; those that it passes are merged",
             format!("nothing, if that is meant; `{inside}ip link set dev {interface} xdpdrv off` otherwise"),
         ),
-        (Xdp::Generic | Xdp::Native, Mode::ViaTap) => add(
-            Severity::Warns,
-            format!("{interface} has an XDP program"),
-            "frames that it drops or redirects do not get here, and it may have the place of an AF_XDP socket",
-            format!("nothing, if that is meant; `{inside}ip link set dev {interface} xdp off` otherwise"),
-        ),
-        (Xdp::None, _) => {}
+        Xdp::None => {}
     }
 }
 
@@ -377,10 +381,8 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
             managed: Some(Change { feature: name.into(), from: true, to: false }),
         };
         if !feature.switchable {
-            // In place what arrives merged passes; a process would take it for one frame.
-            if asked.mode == Mode::InPlace {
-                finding.severity = Severity::Warns;
-            }
+            // What arrives merged passes; there is no way to more.
+            finding.severity = Severity::Warns;
             finding.cure = "its driver does not let it be switched off (`ethtool -k`: fixed): see its documentation; what the device leaves apart is merged all the same".into();
             finding.managed = None;
         }
@@ -413,7 +415,12 @@ fn missing_capabilities(set: u64, mode: Mode) -> Vec<&'static str> {
             ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
             ("CAP_PERFMON", or_admin(CAP_PERFMON)),
         ],
-        Mode::ViaTap => &[("CAP_NET_ADMIN", has(CAP_NET_ADMIN)), ("CAP_NET_RAW", has(CAP_NET_RAW))],
+        Mode::ViaTap => &[
+            ("CAP_BPF", or_admin(CAP_BPF)),
+            ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
+            ("CAP_NET_RAW", has(CAP_NET_RAW)),
+            ("CAP_PERFMON", or_admin(CAP_PERFMON)),
+        ],
     };
     needs.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
 }
