@@ -105,7 +105,7 @@ pub(crate) fn table(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()>
     row(out, "bypass", named(&snapshot.bypass))?;
     row(out, "carriers", snapshot.carriers.named().map(own).collect())?;
     row(out, "guards", snapshot.guards.named().map(own).collect())?;
-    for cpu in &snapshot.cpus {
+    for cpu in snapshot.cpus.iter().filter(|cpu| cpu.wire_packets > 0) {
         let (number, digest) = (cpu.cpu, &cpu.decision_digest);
         writeln!(
             out,

@@ -152,12 +152,14 @@ pub(crate) fn judge(facts: &Facts, asked: &Asked<'_>) -> Vec<Finding> {
         );
         return findings;
     };
-    let missing = missing_capabilities(facts.capabilities, asked.mode);
+    let needed = needed_capabilities(facts.capabilities, asked.mode);
+    let missing: Vec<_> = needed.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
-        let (names, list) = (missing.join(" and "), missing.join(",").to_lowercase());
+        // All of them: setcap(8) replaces what there was.
+        let list = needed.iter().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join(",");
         add(
             Severity::Blocks,
-            format!("this process has no {names}"),
+            format!("this process has no {}", missing.join(" and ")),
             "the kernel refuses without",
             format!("run as root, or once `setcap {list}+ep $(command -v gro)`"),
         );
@@ -404,25 +406,20 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
     }
 }
 
-/// Names of the capabilities that a mode needs and a set of bits has not.
-fn missing_capabilities(set: u64, mode: Mode) -> Vec<&'static str> {
+/// The capabilities that a mode needs, and whether they are in a set of bits.
+fn needed_capabilities(set: u64, mode: Mode) -> Vec<(&'static str, bool)> {
     let has = |bit: u32| set & 1 << bit != 0;
     // capabilities(7): CAP_SYS_ADMIN stands for both.
     let or_admin = |bit| has(bit) || has(CAP_SYS_ADMIN);
-    let needs: &[(&str, bool)] = match mode {
-        Mode::InPlace => &[
-            ("CAP_BPF", or_admin(CAP_BPF)),
-            ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
-            ("CAP_PERFMON", or_admin(CAP_PERFMON)),
-        ],
-        Mode::ViaTap => &[
-            ("CAP_BPF", or_admin(CAP_BPF)),
-            ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
-            ("CAP_NET_RAW", has(CAP_NET_RAW)),
-            ("CAP_PERFMON", or_admin(CAP_PERFMON)),
-        ],
-    };
-    needs.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
+    let mut needed = vec![
+        ("CAP_BPF", or_admin(CAP_BPF)),
+        ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
+        ("CAP_PERFMON", or_admin(CAP_PERFMON)),
+    ];
+    if mode == Mode::ViaTap {
+        needed.push(("CAP_NET_RAW", has(CAP_NET_RAW)));
+    }
+    needed
 }
 
 /// Major and minor number of a release.
