@@ -291,17 +291,13 @@ mod tests {
         snapshot
     }
 
-    fn nothing() -> Notes {
-        Notes { schema: 1, ifindex: 0, changes: Vec::new() }
-    }
-
     #[test]
     fn an_agent_answers_everybody_and_leaves_no_socket() {
         let folder = tempfile::tempdir().unwrap();
         let address = folder.path().join("deep/eth0@1.sock");
         let (signals, mut signal) = UnixStream::pair().unwrap();
         let mut events = Events::stopped_by(signals, Duration::from_secs(3_600)).unwrap();
-        events.listen(&address, &nothing()).unwrap();
+        events.listen(&address, &Notes::default()).unwrap();
         std::thread::scope(|scope| {
             let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&address).unwrap())).collect();
             for _ in 0..3 {
@@ -313,7 +309,7 @@ mod tests {
         signal.write_all(&[1]).unwrap();
         assert!(matches!(events.wait().unwrap(), Event::Stop));
         let (other, _) = UnixStream::pair().unwrap();
-        let again = Events::stopped_by(other, PATIENCE).unwrap().listen(&address, &nothing());
+        let again = Events::stopped_by(other, PATIENCE).unwrap().listen(&address, &Notes::default());
         assert!(matches!(again, Err(AgentError::Present(_))));
         drop(events);
         assert!(!address.exists());
@@ -325,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let address = folder.path().join("eth0@1.sock");
         drop(UnixListener::bind(&address).unwrap());
-        fs::write(notes(&address), nothing().to_text()).unwrap();
+        fs::write(notes(&address), Notes::default().to_text()).unwrap();
         let (snapshot, restored) = stop(&address, PATIENCE).unwrap();
         assert!(snapshot.is_none() && restored == Restored::default());
         assert!(!address.exists() && !notes(&address).exists());

@@ -30,7 +30,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// As in [`Snapshot::hook`].
+    /// As in [`Snapshot::hook`]: `tcx` or `clsact`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcx => "tcx",

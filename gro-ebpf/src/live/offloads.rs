@@ -76,6 +76,13 @@ pub struct Left {
     pub why: String,
 }
 
+impl Default for Notes {
+    /// Nothing was changed.
+    fn default() -> Self {
+        Self { schema: 1, ifindex: 0, changes: Vec::new() }
+    }
+}
+
 impl Notes {
     /// Makes the changes in the namespace of the calling thread. If one cannot be made, none is.
     pub fn apply(interface: &str, changes: &[Change]) -> Result<Self, OffloadError> {
@@ -131,7 +138,7 @@ impl Notes {
     /// Of that text. The empty one says that nothing was changed.
     pub fn of_text(text: &str) -> Result<Self, OffloadError> {
         if text.is_empty() {
-            return Ok(Self { schema: 1, ifindex: 0, changes: Vec::new() });
+            return Ok(Self::default());
         }
         match serde_json::from_str(text) {
             Ok(notes @ Self { schema: 1, .. }) => Ok(notes),

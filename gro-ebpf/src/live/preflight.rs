@@ -7,7 +7,7 @@ mod facts;
 
 pub use facts::{AgentState, Facts, PinState};
 
-use super::offloads::Change;
+use super::offloads::{Change, Notes, OffloadError};
 use super::{Hook, Mode};
 use crate::device::Xdp;
 use gro_core::{Config, Release};
@@ -79,6 +79,52 @@ pub fn look(asked: &Asked<'_>) -> Vec<Finding> {
     judge(&Facts::gather(asked), asked)
 }
 
+/// The way is clear for an attachment.
+#[derive(Clone, Debug)]
+pub struct Clear {
+    /// What was found that does not block.
+    pub findings: Vec<Finding>,
+    /// The offloads that were switched for it.
+    pub notes: Notes,
+}
+
+/// Why there is no way.
+#[derive(Debug, thiserror::Error)]
+pub enum NotClear {
+    /// Findings that block, and those that only warn behind them.
+    #[error("{}", list(.0))]
+    Blocked(Vec<Finding>),
+    /// An offload could not be switched.
+    #[error(transparent)]
+    Offloads(#[from] OffloadError),
+}
+
+/// Looks whether an attachment can be made; switches the offloads in its way if that is wanted (`managed`). Whoever then fails to
+/// attach restores [`Clear::notes`].
+pub fn clear(asked: &Asked<'_>, managed: bool) -> Result<Clear, NotClear> {
+    let mut findings = look(asked);
+    let mut notes = Notes::default();
+    if findings.iter().any(|finding| finding.blocks(managed)) {
+        return Err(NotClear::Blocked(findings));
+    }
+    let changes: Vec<_> = findings.iter().filter_map(|finding| finding.managed.clone()).collect();
+    if managed && !changes.is_empty() {
+        notes = Notes::apply(asked.interface, &changes)?;
+        findings = look(asked);
+        if findings.iter().any(|finding| finding.blocks(false)) {
+            notes.restore()?;
+            return Err(NotClear::Blocked(findings));
+        }
+    }
+    Ok(Clear { findings, notes })
+}
+
+/// A line for each that blocks.
+fn list(findings: &[Finding]) -> String {
+    let blocking = findings.iter().filter(|finding| finding.severity == Severity::Blocks);
+    blocking.map(Finding::to_string).collect::<Vec<_>>().join("\n     ")
+}
+
 /// Linux 6.6 brought TCX.
 const TCX: (u32, u32) = (6, 6);
 
@@ -106,12 +152,14 @@ pub(crate) fn judge(facts: &Facts, asked: &Asked<'_>) -> Vec<Finding> {
         );
         return findings;
     };
-    let missing = missing_capabilities(facts.capabilities, asked.mode);
+    let needed = needed_capabilities(facts.capabilities, asked.mode);
+    let missing: Vec<_> = needed.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
-        let (names, list) = (missing.join(" and "), missing.join(",").to_lowercase());
+        // All of them: setcap(8) replaces what there was.
+        let list = needed.iter().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join(",");
         add(
             Severity::Blocks,
-            format!("this process has no {names}"),
+            format!("this process has no {}", missing.join(" and ")),
             "the kernel refuses without",
             format!("run as root, or once `setcap {list}+ep $(command -v gro)`"),
         );
@@ -266,28 +314,32 @@ fn in_place(
 
 fn xdp(xdp: Xdp, asked: &Asked<'_>, inside: &str, add: &mut impl FnMut(Severity, String, &str, String)) {
     let interface = asked.interface;
-    match (xdp, asked.mode) {
-        (Xdp::Generic, Mode::InPlace) => add(
-            Severity::Warns,
-            format!("{interface} has a generic XDP program"),
-            "it runs once more on each packet that is sent round the backlog: what it counts or redirects, it does twice",
-            format!(
-                "`{inside}ip link set dev {interface} xdpgeneric off`, or attach it in the driver (`xdpdrv`)"
-            ),
-        ),
-        (Xdp::Native, Mode::InPlace) => add(
+    match xdp {
+        Xdp::Generic => {
+            let again = match asked.mode {
+                Mode::InPlace => {
+                    "it runs once more on each packet that is sent round the backlog: what it counts or redirects, it does twice"
+                }
+                Mode::ViaTap => {
+                    "it runs once more on each packet that comes back: what it counts or redirects, it does twice"
+                }
+            };
+            add(
+                Severity::Warns,
+                format!("{interface} has a generic XDP program"),
+                again,
+                format!(
+                    "`{inside}ip link set dev {interface} xdpgeneric off`, or attach it in the driver (`xdpdrv`)"
+                ),
+            );
+        }
+        Xdp::Native => add(
             Severity::Warns,
             format!("{interface} has an XDP program in its driver"),
             "frames that it drops or redirects do not get here; those that it passes are merged",
             format!("nothing, if that is meant; `{inside}ip link set dev {interface} xdpdrv off` otherwise"),
         ),
-        (Xdp::Generic | Xdp::Native, Mode::ViaTap) => add(
-            Severity::Warns,
-            format!("{interface} has an XDP program"),
-            "frames that it drops or redirects do not get here, and it may have the place of an AF_XDP socket",
-            format!("nothing, if that is meant; `{inside}ip link set dev {interface} xdp off` otherwise"),
-        ),
-        (Xdp::None, _) => {}
+        Xdp::None => {}
     }
 }
 
@@ -331,7 +383,9 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
             managed: Some(Change { feature: name.into(), from: true, to: false }),
         };
         if !feature.switchable {
-            finding.cure = "its driver does not let it be switched off: see the driver's documentation, or attach to another interface".into();
+            // What arrives merged passes; there is no way to more.
+            finding.severity = Severity::Warns;
+            finding.cure = "its driver does not let it be switched off (`ethtool -k`: fixed): see its documentation; what the device leaves apart is merged all the same".into();
             finding.managed = None;
         }
         findings.push(finding);
@@ -352,20 +406,20 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
     }
 }
 
-/// Names of the capabilities that a mode needs and a set of bits has not.
-fn missing_capabilities(set: u64, mode: Mode) -> Vec<&'static str> {
+/// The capabilities that a mode needs, and whether they are in a set of bits.
+fn needed_capabilities(set: u64, mode: Mode) -> Vec<(&'static str, bool)> {
     let has = |bit: u32| set & 1 << bit != 0;
     // capabilities(7): CAP_SYS_ADMIN stands for both.
     let or_admin = |bit| has(bit) || has(CAP_SYS_ADMIN);
-    let needs: &[(&str, bool)] = match mode {
-        Mode::InPlace => &[
-            ("CAP_BPF", or_admin(CAP_BPF)),
-            ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
-            ("CAP_PERFMON", or_admin(CAP_PERFMON)),
-        ],
-        Mode::ViaTap => &[("CAP_NET_ADMIN", has(CAP_NET_ADMIN)), ("CAP_NET_RAW", has(CAP_NET_RAW))],
-    };
-    needs.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
+    let mut needed = vec![
+        ("CAP_BPF", or_admin(CAP_BPF)),
+        ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
+        ("CAP_PERFMON", or_admin(CAP_PERFMON)),
+    ];
+    if mode == Mode::ViaTap {
+        needed.push(("CAP_NET_RAW", has(CAP_NET_RAW)));
+    }
+    needed
 }
 
 /// Major and minor number of a release.

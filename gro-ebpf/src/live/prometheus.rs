@@ -1,6 +1,6 @@
 //! Snapshots as Prometheus text (exposition format 0.0.4), for a scraper or a textfile collector.
 
-use super::Snapshot;
+use super::{Carriers, CpuSnapshot, Snapshot};
 use std::fmt::{self, Display, Formatter};
 
 /// Shows snapshots in the exposition format: `# HELP`, `# TYPE`, then a line for each series. Families without a series are left
@@ -13,7 +13,7 @@ pub struct Exposition<'a>(pub &'a [Snapshot]);
 /// A family of counters without another label, and what it reads.
 type Plain = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
-const PLAIN: [Plain; 12] = [
+const PLAIN: [Plain; 6] = [
     ("gro_wire_packets_total", "Frames that came in.", |snapshot| snapshot.wire_packets),
     ("gro_wire_bytes_total", "Bytes that came in.", |snapshot| snapshot.wire_bytes),
     ("gro_packets_total", "Packets delivered, merged or not.", |snapshot| snapshot.packets),
@@ -22,16 +22,6 @@ const PLAIN: [Plain; 12] = [
         snapshot.merged_packets
     }),
     ("gro_merged_segments_total", "Frames that joined a held packet.", |snapshot| snapshot.merged_segments),
-    ("gro_carriers_issued_total", "Carriers sent round the backlog.", |snapshot| snapshot.carriers.issued),
-    ("gro_carriers_returned_total", "Carriers that came back.", |snapshot| snapshot.carriers.returned),
-    ("gro_carriers_lost_total", "Carriers that did not come back.", |snapshot| snapshot.carriers.lost),
-    ("gro_carriers_recovered_total", "Lost carriers whose bytes another one delivered.", |snapshot| {
-        snapshot.carriers.recovered
-    }),
-    ("gro_carriers_requeued_total", "Unmerged packets sent round to keep their order.", |snapshot| {
-        snapshot.carriers.requeued
-    }),
-    ("gro_carriers_astray_total", "Carriers that nobody waited for.", |snapshot| snapshot.carriers.astray),
 ];
 
 impl Display for Exposition<'_> {
@@ -39,6 +29,13 @@ impl Display for Exposition<'_> {
         self.info(out)?;
         for (name, help, read) in PLAIN {
             self.family(out, name, help, |snapshot| vec![(Vec::new(), read(snapshot))])?;
+        }
+        for (name, help) in Carriers::ALL {
+            let count = |snapshot: &Snapshot| snapshot.carriers.named().find(|(known, _)| known == name);
+            let series =
+                |snapshot: &Snapshot| count(snapshot).map(|(_, count)| (Vec::new(), count)).into_iter();
+            let family = format!("gro_carriers_{name}_total");
+            self.family(out, &family, help.trim(), |snapshot| series(snapshot).collect())?;
         }
         self.family(out, "gro_flush_total", "Packets that left the table, by reason.", |snapshot| {
             snapshot.flush.iter().map(|(why, &count)| (vec![("reason", why.clone())], count)).collect()
@@ -54,12 +51,12 @@ impl Display for Exposition<'_> {
             "gro_cpu_wire_packets_total",
             "Frames that came in, by CPU or queue.",
             |snapshot| {
-                let row = |cpu: &super::CpuSnapshot| (vec![("cpu", cpu.cpu.to_string())], cpu.wire_packets);
+                let row = |cpu: &CpuSnapshot| (vec![("cpu", cpu.cpu.to_string())], cpu.wire_packets);
                 snapshot.cpus.iter().map(row).collect()
             },
         )?;
         self.family(out, "gro_cpu_packets_total", "Packets delivered, by CPU or queue.", |snapshot| {
-            let row = |cpu: &super::CpuSnapshot| (vec![("cpu", cpu.cpu.to_string())], cpu.packets);
+            let row = |cpu: &CpuSnapshot| (vec![("cpu", cpu.cpu.to_string())], cpu.packets);
             snapshot.cpus.iter().map(row).collect()
         })
     }
@@ -161,6 +158,8 @@ mod tests {
             "# TYPE gro_wire_packets_total counter",
             "gro_wire_packets_total{interface=\"eth0\",netns=\"1\"} 7",
             "gro_flush_total{interface=\"eth0\",netns=\"2\",reason=\"psh\"} 0",
+            "# HELP gro_carriers_issued_total Sent round.",
+            "gro_carriers_astray_total{interface=\"eth0\",netns=\"2\"} 0",
             "gro_guard_total{interface=\"eth0\",netns=\"1\",guard=\"already_merged\"} 0",
             "gro_cpu_packets_total{interface=\"eth0\",netns=\"1\",cpu=\"2\"} 5",
             "gro_info{interface=\"eth0\",netns=\"1\",profile=\"linux-6.18\",program_hash=\"\",mode=\"in-place\",hook=\"tcx\"} 1",
@@ -182,7 +181,7 @@ mod tests {
                 assert!(series.insert(name.to_owned()), "{name} twice");
             }
         }
-        assert!(text.ends_with('\n') && families.len() == 18, "{families:?}");
+        assert!(text.ends_with('\n') && families.len() == 12 + Carriers::ALL.len(), "{families:?}");
     }
 
     #[test]

@@ -62,8 +62,13 @@ pub enum RegistryError {
 pub fn find(interface: &str, pin: Option<&Path>) -> Result<Option<Found>, RegistryError> {
     let netns = netns::current()?;
     let directory = pin.map_or_else(|| pins::directory(interface, netns), Path::to_owned);
-    if pins::is_used(&directory) {
-        return Ok(Some(Found::InPlace(directory)));
+    match std::fs::read_dir(&directory) {
+        // Who may not look must not say that there is nothing.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(RegistryError::Folder(pins::ROOT, error));
+        }
+        Ok(pins) if pins.count() > 0 => return Ok(Some(Found::InPlace(directory))),
+        _ => {}
     }
     let address = agent::address(interface, netns);
     Ok(address.exists().then_some(Found::ViaTap(address)))

@@ -110,14 +110,18 @@ impl SnapshotConfig {
 }
 
 macro_rules! counters {
-    ($(#[$of:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)+ }) => {
+    ($(#[$of:meta])* $name:ident { $($(#[doc = $doc:literal])+ $field:ident,)+ }) => {
         $(#[$of])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name {
-            $($(#[$doc])* pub $field: u64,)+
+            $($(#[doc = $doc])+ pub $field: u64,)+
         }
 
         impl $name {
+            /// Every counter's name in JSON, with what it counts.
+            pub const ALL: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), concat!($($doc),+))),+];
+
             /// Every counter with its name in JSON.
             pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field)),+].into_iter()

@@ -38,6 +38,16 @@ impl ViaTap {
         Err(ViaTapError::NotBuilt)
     }
 
+    /// Name of the TAP device.
+    pub fn tap(&self) -> &str {
+        ""
+    }
+
+    /// Whether it works. It ends by itself when the interface or the TAP device is taken away; [`ViaTap::stop`] then says why.
+    pub fn is_running(&self) -> bool {
+        false
+    }
+
     /// What it counted.
     pub fn snapshot(&self) -> Snapshot {
         let config = crate::live::SnapshotConfig::new(&Config::DEFAULT, true);
