@@ -377,7 +377,8 @@ mod tests {
     fn json_is_as_documented_and_comes_back() {
         let mut snapshot = empty();
         snapshot.add_cpu(0, &counted(), 1);
-        let json = serde_json::to_value(Snapshots { schema: 1, attachments: vec![snapshot.clone()] }).unwrap();
+        let json =
+            serde_json::to_value(Snapshots { schema: 1, attachments: vec![snapshot.clone()] }).unwrap();
         let one = &json["attachments"][0];
         assert_eq!((&one["mode"], &one["pid"]), (&"in-place".into(), &serde_json::Value::Null));
         assert_eq!((&one["config"]["gro_max_size"], &one["flush"]["psh"]), (&15_000.into(), &7.into()));

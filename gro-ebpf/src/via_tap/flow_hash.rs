@@ -40,7 +40,9 @@ mod tests {
 
     fn frame(ports: [u8; 4]) -> Vec<u8> {
         let mut frame = vec![2; 12];
-        frame.extend_from_slice(&[0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend_from_slice(&[
+            0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
         frame.extend_from_slice(&ports);
         frame.extend_from_slice(&[7; 16]);
         frame

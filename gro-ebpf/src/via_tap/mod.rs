@@ -122,11 +122,16 @@ impl ViaTap {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
                 ViaTapError::Unsupported("TAP device: load the module `tun`, and look for /dev/net/tun")
             }
-            Some(libc::EBUSY) => ViaTapError::Option(format!("the name {} is taken: choose another --tap", options.tap)),
+            Some(libc::EBUSY | libc::EINVAL) => ViaTapError::Option(format!(
+                "no TAP device can be named {}: choose another --tap",
+                options.tap
+            )),
             _ => step("making a TAP device")(error),
         })?;
         if config.udp != UdpMode::Off && !tap.takes_udp() {
-            return Err(ViaTapError::Unsupported("TAP device that takes merged datagrams (Linux 6.2): leave --udp out"));
+            return Err(ViaTapError::Unsupported(
+                "TAP device that takes merged datagrams (Linux 6.2): leave --udp out",
+            ));
         }
         let filter = programs.filter()?;
         let rings = (0..options.queues).map(|_| Ring::open(options.ring_frames, mtu, filter));
@@ -152,7 +157,8 @@ impl ViaTap {
         empty.pid = Some(std::process::id());
 
         // SAFETY: plain system call; the result is checked.
-        let wake = sys::owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).map_err(step("making an eventfd"))?;
+        let wake =
+            sys::owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).map_err(step("making an eventfd"))?;
         let shared = Arc::new(Shared::new(options.queues, wake, gate));
         let mut this = Self { programs, shared, threads: Vec::new(), empty, tap: tap.name };
         let run = match options.profile {
@@ -186,7 +192,9 @@ impl ViaTap {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.empty.clone();
         let passed = self.programs.passed();
-        for (why, reason) in [(Bypass::NotIp, NOT_IP), (Bypass::Protocol, PROTOCOL), (Bypass::UdpOff, UDP_OFF)] {
+        for (why, reason) in
+            [(Bypass::NotIp, NOT_IP), (Bypass::Protocol, PROTOCOL), (Bypass::UdpOff, UDP_OFF)]
+        {
             let passed = passed[reason as usize];
             add_passed(&mut snapshot, why, passed.packets, passed.bytes);
         }

@@ -65,7 +65,12 @@ impl Ring {
         // SAFETY: plain system call; the result is checked.
         let socket = sys::owned(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
         let layout = Layout::of(slots, mtu);
-        option(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as u32))?;
+        option(
+            &socket,
+            libc::SOL_PACKET,
+            libc::PACKET_VERSION,
+            &(libc::tpacket_versions::TPACKET_V2 as u32),
+        )?;
         option(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
         option(&socket, libc::SOL_PACKET, libc::PACKET_COPY_THRESH, &1)?;
         option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
@@ -278,9 +283,8 @@ impl Mapping {
     fn of(socket: &OwnedFd, len: usize) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping anywhere; the result is checked.
-        let address = unsafe {
-            libc::mmap(null_mut(), len, protection, libc::MAP_SHARED, socket.as_raw_fd(), 0)
-        };
+        let address =
+            unsafe { libc::mmap(null_mut(), len, protection, libc::MAP_SHARED, socket.as_raw_fd(), 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -22,7 +22,8 @@ pub(super) fn option<T: Copy>(
 ) -> io::Result<()> {
     let size = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` lives through the call and has the size that is passed.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), size) };
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -33,7 +34,11 @@ impl Words for u32 {}
 impl Words for libc::tpacket_stats {}
 
 /// Reads a socket option.
-pub(super) fn read_option<T: Words>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+pub(super) fn read_option<T: Words>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<T> {
     let mut size = size_of::<T>() as libc::socklen_t;
     // SAFETY: all-zero is a value of such a type; the kernel writes no more than the size that is passed.
     let (result, value) = unsafe {

@@ -69,10 +69,8 @@ pub(super) struct Totals {
 
 impl Shared {
     pub(super) fn new(queues: u32, wake: OwnedFd, gate: GateKeeper) -> Self {
-        let published = |_| Published {
-            alive: AtomicU64::new(monotonic_ns()),
-            totals: Mutex::new(Totals::ZERO),
-        };
+        let published =
+            |_| Published { alive: AtomicU64::new(monotonic_ns()), totals: Mutex::new(Totals::ZERO) };
         let queues = (0..queues).map(published).collect();
         Self { stop: AtomicBool::new(false), wake, queues, failure: Mutex::new(None), gate }
     }
@@ -216,7 +214,11 @@ impl<P: Profile> Worker<'_, P> {
     fn beat(&mut self, now: u64) -> io::Result<()> {
         self.beaten = now;
         self.out.totals.ring_full += self.ring.drops()?;
-        let is_alive = |queue: &Published| now.saturating_sub(queue.alive.load(Ordering::Relaxed)) < 5 * BEAT_NS;
+        if !self.ring.is_bound()? {
+            return Err(io::Error::other("the interface is gone"));
+        }
+        let is_alive =
+            |queue: &Published| now.saturating_sub(queue.alive.load(Ordering::Relaxed)) < 5 * BEAT_NS;
         if self.shared.queues.iter().all(is_alive) {
             self.shared.gate.beat(now);
         }
@@ -234,9 +236,9 @@ impl<P: Profile> Worker<'_, P> {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         }
-        // An interface that was set down comes back, one that was removed does not.
-        if polls[0].revents & libc::POLLERR != 0 && self.ring.error()? != 0 && !self.ring.is_bound()? {
-            return Err(io::Error::other("the interface is gone"));
+        // An interface that was set down comes back; the error is read, and so no longer reported.
+        if polls[0].revents & libc::POLLERR != 0 {
+            self.ring.error()?;
         }
         Ok(())
     }

@@ -56,7 +56,10 @@ impl Host {
     }
 
     /// Does something inside, on a thread of its own.
-    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         self.run(move || std::thread::spawn(work))
     }
 
@@ -75,7 +78,9 @@ impl Host {
     /// Wires a new veth `own` to a new `peer` of another host, both up and of this MTU.
     pub(crate) fn wire(&self, own: &str, other: &Self, peer: &str, mtu: u32) {
         let path = &other.path;
-        self.command(&format!("ip link add {own} mtu {mtu} type veth peer name {peer} mtu {mtu} netns {path}"));
+        self.command(&format!(
+            "ip link add {own} mtu {mtu} type veth peer name {peer} mtu {mtu} netns {path}"
+        ));
         self.command(&format!("ip link set {own} up"));
         other.command(&format!("ip link set {peer} up"));
     }
