@@ -8,6 +8,8 @@
 //! - [`Injector`]: the harness's way to feed frames to an interface as one NAPI poll (Linux only).
 //! - [`Observer`]: what the kernel's own GRO makes of them (Linux only).
 //! - [`Forwarder`]: leads packets from one interface to another, through the kernel's own GSO (Linux only).
+//! - [`live`]: what attachments to live traffic count.
+//! - [`via_tap`]: the userspace engine between an interface and its stack (Linux only).
 
 pub mod abi;
 pub mod live;

@@ -67,7 +67,7 @@ pub fn find(interface: &str, pin: Option<&Path>) -> Result<Option<Found>, Regist
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(RegistryError::Folder(pins::ROOT, error));
         }
-        Ok(pins) if pins.count() > 0 => return Ok(Some(Found::InPlace(directory))),
+        Ok(_) if pins::is_used(&directory) => return Ok(Some(Found::InPlace(directory))),
         _ => {}
     }
     let address = agent::address(interface, netns);
