@@ -36,6 +36,7 @@ static LINUX_7: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-7.
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
 static FORWARD: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/forward.o"));
+static IMPAIR: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/impair.o"));
 
 impl Object<'static> {
     /// The committed tc program of a profile.
@@ -61,6 +62,11 @@ impl Object<'static> {
     /// The committed forwarder of the harness.
     pub fn forwarder() -> Self {
         Self { bytes: &FORWARD.0 }
+    }
+
+    /// The committed lossy wire of the harness.
+    pub fn impairer() -> Self {
+        Self { bytes: &IMPAIR.0 }
     }
 }
 

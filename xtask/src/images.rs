@@ -40,7 +40,7 @@ struct Image {
 
 const MANIFEST: &str = "images.json";
 /// Programs of the BPF workspace beside the tc program, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 4] = ["inject", "observe", "loss", "forward"];
+const BPF_PROGRAMS: [&str; 5] = ["inject", "observe", "loss", "forward", "impair"];
 /// What a device build reads.
 const INPUTS: [&str; 6] = [
     "Cargo.toml",
