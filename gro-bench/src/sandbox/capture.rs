@@ -29,7 +29,15 @@ const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 impl Capture {
     /// Captures what arrives at an interface of this thread's namespace, not what leaves it.
     pub fn open(ifindex: u32) -> io::Result<Self> {
-        let protocol = (libc::ETH_P_ALL as u16).to_be();
+        let capture = Self::listen(ifindex, libc::ETH_P_ALL as u16)?;
+        capture.option(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
+        Ok(capture)
+    }
+
+    /// Captures packets of an ethertype at an interface of this thread's namespace, or at all of them (0). A socket for
+    /// `ETH_P_ALL` is asked before tc at ingress, and sees what leaves; one for any other type comes after tc, and sees what
+    /// the stack sees.
+    pub fn listen(ifindex: u32, ethertype: u16) -> io::Result<Self> {
         // SAFETY: plain system call; the result is checked.
         let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if raw < 0 {
@@ -40,12 +48,11 @@ impl Capture {
         let capture = Self { socket, buffer: vec![0; PACKET_MAX] };
         capture.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
         capture.option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
-        capture.option(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
         // SAFETY: all-zero is a valid address; its size is passed.
         let result = unsafe {
             let mut address: libc::sockaddr_ll = zeroed();
             address.sll_family = libc::AF_PACKET as u16;
-            address.sll_protocol = protocol;
+            address.sll_protocol = ethertype.to_be();
             address.sll_ifindex = ifindex as libc::c_int;
             libc::bind(raw, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
         };
@@ -75,6 +82,43 @@ impl Capture {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Everything that has come, waiting at most `patience` for the first.
+    pub fn drain(&mut self, patience: Duration) -> io::Result<Vec<Captured>> {
+        let mut packets = Vec::new();
+        loop {
+            match self.receive() {
+                Ok(packet) => packets.push(packet),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && packets.is_empty() => {
+                    match self.wait(Instant::now() + patience) {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(packets),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(packets),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Packets that the socket had no room for since this was asked last.
+    pub fn lost(&self) -> io::Result<u32> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut size = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        // SAFETY: the structure lives through the call and its size is passed.
+        let result = unsafe {
+            let at = (&raw mut statistics).cast();
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                at,
+                &raw mut size,
+            )
+        };
+        if result == 0 { Ok(statistics.tp_drops) } else { Err(io::Error::last_os_error()) }
     }
 
     fn option(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

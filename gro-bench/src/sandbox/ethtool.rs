@@ -8,21 +8,25 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 /// An offload, by the number of the request that sets it.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
-pub(super) enum Offload {
+pub(crate) enum Offload {
+    /// `ethtool -K DEVICE tx`
+    TxChecksum = 0x17,
     /// `ethtool -K DEVICE tso`
     Tso = 0x1f,
+    /// `ethtool -K DEVICE gso`
+    Gso = 0x24,
     /// `ethtool -K DEVICE gro`
     Gro = 0x2c,
 }
 
 /// Sets an offload of an interface of this thread's namespace.
-pub(super) fn set(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
+pub(crate) fn set(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
     // struct ethtool_value
     request(interface, &mut [offload as u32, u32::from(on)]).map(drop)
 }
 
 /// Sets a feature by its name, as `ethtool -K DEVICE NAME` does; for those without a request of their own.
-pub(super) fn set_feature(interface: &str, name: &str, on: bool) -> io::Result<()> {
+pub(crate) fn set_feature(interface: &str, name: &str, on: bool) -> io::Result<()> {
     const STRINGS: u32 = 0x1b;
     const STRING_SETS: u32 = 0x37;
     const SET_FEATURES: u32 = 0x3b;

@@ -8,10 +8,10 @@
 //! it, nothing is pinned.
 
 mod capture;
-mod ethtool;
+pub(crate) mod ethtool;
 mod jiffies;
-mod netlink;
-mod sysfs;
+pub(crate) mod netlink;
+pub(crate) mod sysfs;
 mod tap;
 
 pub use capture::{Capture, Captured};

@@ -10,7 +10,7 @@ use std::ptr::null;
 ///
 /// `/sys` belongs to the namespace in which it was mounted. This is a mount of its own that is attached nowhere: it goes with its
 /// descriptor, however the process ends.
-pub(super) fn set(interface: &str, attribute: &str, value: &str) -> io::Result<()> {
+pub(crate) fn set(interface: &str, attribute: &str, value: &str) -> io::Result<()> {
     let sysfs = mount(c"sysfs")?;
     let path = CString::new(format!("class/net/{interface}/{attribute}"))?;
     // SAFETY: `path` is a terminated string.
