@@ -1,6 +1,5 @@
 //! The live harness itself, with what the kernel has of its own: nobody who coalesces, and the kernel's GRO.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_bench::live::latency::{self, Exchange};
 use gro_bench::live::recording::record;

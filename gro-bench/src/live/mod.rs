@@ -21,6 +21,7 @@ pub mod leftovers;
 mod pins;
 mod receiver;
 pub mod recording;
+pub mod ruleset;
 pub mod sysctl;
 mod topology;
 pub mod traffic;

@@ -128,6 +128,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What was counted between `before` and this; the maps of this moment as they are.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            wire_packets: self.wire_packets.saturating_sub(before.wire_packets),
+            packets: self.packets.saturating_sub(before.packets),
+            merged_packets: self.merged_packets.saturating_sub(before.merged_packets),
+            merged_segments: self.merged_segments.saturating_sub(before.merged_segments),
+            ..self.clone()
+        }
+    }
+
     /// Frames of a merged packet, on the average.
     pub fn segments_a_merge(&self) -> f64 {
         (self.merged_segments + self.merged_packets) as f64 / self.merged_packets.max(1) as f64

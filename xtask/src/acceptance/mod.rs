@@ -1,6 +1,8 @@
 //! `cargo xtask acceptance`: the figures of an issue, measured, as dated JSON under `docs/acceptance/`.
 
 #[cfg(target_os = "linux")]
+mod attach;
+#[cfg(target_os = "linux")]
 mod graph;
 #[cfg(target_os = "linux")]
 mod kernel;
@@ -16,7 +18,7 @@ use std::process::Command;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The set of figures.
-    #[arg(value_parser = ["slice", "kernel", "graph"], default_value = "slice")]
+    #[arg(value_parser = ["slice", "kernel", "graph", "attach"], default_value = "slice")]
     name: String,
 }
 
@@ -31,8 +33,9 @@ struct Document {
     figures: Vec<Figure>,
 }
 
-#[derive(Serialize)]
-struct Machine {
+/// Where figures were measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
     cpu: String,
     cores: usize,
     kernel: String,
@@ -57,6 +60,8 @@ impl Figure {
 pub(crate) fn run_all(args: &Args) -> Result<()> {
     let root = images::root()?;
     let (seeds, figures) = match args.name.as_str() {
+        #[cfg(target_os = "linux")]
+        "attach" => (attach::SEEDS, attach::figures()?),
         #[cfg(target_os = "linux")]
         "graph" => (graph::SEEDS, graph::figures()?),
         #[cfg(target_os = "linux")]
@@ -86,7 +91,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn machine() -> Result<Machine> {
+pub(crate) fn machine() -> Result<Machine> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Ok(Machine {
@@ -97,7 +102,7 @@ fn machine() -> Result<Machine> {
     })
 }
 
-fn said(program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn said(program: &str, arguments: &[&str]) -> Result<String> {
     let output =
         Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
     ensure!(output.status.success(), "{program} ended with {}", output.status);
