@@ -2,9 +2,11 @@
 #![cfg(target_os = "linux")]
 
 use gro_bench::live::latency::{self, Exchange};
+use gro_bench::live::leftovers::Before;
 use gro_bench::live::recording::record;
 use gro_bench::live::traffic::{self, Content, Load};
 use gro_bench::live::{Counters, KernelLog, LiveError, Options, Place, Receiver, Topology, Wire};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// One after the other: they share the machine's log.
@@ -53,11 +55,12 @@ fn what_the_kernel_merged_resegments_to_what_was_sent() {
         let Some(topology) = built(Options { wire, ..Options::default() }) else { return };
         for receiver in [Receiver::None, Receiver::KernelGro] {
             let _state = receiver.start(&topology, Path::new("")).unwrap();
+            // What is on the way at once fits into the ring of a veth.
             let load = Load {
                 flows: 2,
                 bytes: 10_000_000,
                 ipv6,
-                receive_buffer: Some(256 << 10),
+                receive_buffer: Some(128 << 10),
                 ..Load::default()
             };
             let recording = record(&topology, &load).unwrap();
@@ -100,6 +103,52 @@ fn plain_content_is_not_looked_at() {
     let carried = traffic::run(&topology, &load).unwrap();
     assert_eq!(carried.bytes(), 1_000_001);
     assert!(carried.flows.iter().all(|flow| flow.sent.sha256 == [0; 32]));
+}
+
+/// What the harness says to `gro attach`, `stats` and `detach`, heard by a shell script.
+#[test]
+fn a_stand_in_for_gro_is_told_what_it_needs() {
+    const SCRIPT: &str = r#"#!/bin/sh
+folder=$(dirname "$0")
+all="$*"
+grep -q b0: /proc/self/net/dev || { echo "no b0 here" >&2; exit 2; }
+while [ $# -gt 0 ]; do [ "$1" = --pin ] && pin=$2; shift; done
+case $all in
+*--bad*) echo "no such flag" >&2; exit 2 ;;
+*--via-tap*) trap 'rm "$folder/up"; exit 0' TERM; echo $$ > "$folder/up"; while :; do sleep 0.02; done ;;
+attach*) mkdir -p "$pin" ;;
+stats*)
+    [ -d "$pin" ] || [ -e "$folder/up" ] || { echo "not attached" >&2; exit 2; }
+    echo '{"schema":1,"attachments":[{"merged_packets":2,"merged_segments":18,"mode":"x","guards":{"socket":0,"no_room":3}}]}' ;;
+detach*) if [ -n "$pin" ]; then rmdir "$pin"; else kill "$(cat "$folder/up")"; fi ;;
+esac
+"#;
+    let Some(topology) = built(Options::default()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let gro = folder.path().join("gro");
+    std::fs::write(&gro, SCRIPT).unwrap();
+    std::fs::set_permissions(&gro, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let before = Before::take(&topology).unwrap();
+    for receiver in [Receiver::InPlace(Vec::new()), Receiver::ViaTap(Vec::new())] {
+        let attached = receiver.start(&topology, &gro).unwrap();
+        let snapshot = attached.snapshot().unwrap().unwrap();
+        assert_eq!((snapshot.segments_a_merge(), snapshot.troubles().as_str()), (10.0, "no_room 3"));
+        let is_pinned = matches!(receiver, Receiver::InPlace(_));
+        assert_eq!(attached.pins().entries().unwrap(), if is_pinned { vec!["b0"] } else { vec![] });
+        let pins = attached.detach().unwrap();
+        // Others may load programs meanwhile.
+        let mut left = before.left(&topology, &pins).unwrap();
+        left.retain(|what| what.starts_with("pin") || what.starts_with("qdisc"));
+        assert_eq!(left, Vec::<String>::new());
+        // Dropped, it is detached as well.
+        drop(receiver.start(&topology, &gro).unwrap());
+        assert!(!folder.path().join("up").exists());
+    }
+    for receiver in [Receiver::InPlace(vec!["--bad".to_owned()]), Receiver::ViaTap(vec!["--bad".to_owned()])]
+    {
+        let error = receiver.start(&topology, &gro).err().unwrap().to_string();
+        assert!(error.contains("no such flag"), "{error}");
+    }
 }
 
 fn built(options: Options) -> Option<Topology> {

@@ -36,7 +36,7 @@ fn every_byte_arrives_and_nothing_stays() {
         }
         if wire == Wire::Direct {
             let load =
-                Load { flows: 2, bytes: 10_000_000, receive_buffer: Some(256 << 10), ..Load::default() };
+                Load { flows: 2, bytes: 10_000_000, receive_buffer: Some(128 << 10), ..Load::default() };
             let compared = record(&topology, &load).unwrap().compare().unwrap();
             assert!(compared.merged > 0, "{compared:?}");
         }

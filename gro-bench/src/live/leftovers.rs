@@ -23,6 +23,8 @@ impl Before {
     /// # Errors
     /// Missing rights, or no tc(8).
     pub fn take(topology: &Topology) -> Result<Self, LiveError> {
+        // The first BPF file system has the kernel load programs of its own (`CONFIG_BPF_PRELOAD`).
+        drop(Pins::make()?);
         Ok(Self { census: Census::take()?, qdiscs: qdiscs(topology)? })
     }
 

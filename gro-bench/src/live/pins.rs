@@ -12,6 +12,8 @@ use std::ptr::null;
 #[derive(Debug)]
 pub struct Pins {
     root: OwnedFd,
+    /// What the kernel itself pinned (`CONFIG_BPF_PRELOAD`).
+    preloaded: Vec<String>,
 }
 
 impl Pins {
@@ -31,7 +33,10 @@ impl Pins {
             // SAFETY: plain system call; the result is checked.
             owned(unsafe { libc::syscall(libc::SYS_fsmount, raw, FSOPEN_CLOEXEC, 0) })
         };
-        Ok(Self { root: make().map_err(step("making a BPF file system"))? })
+        let root = make().map_err(step("making a BPF file system"))?;
+        let mut pins = Self { root, preloaded: Vec::new() };
+        pins.preloaded = pins.entries()?;
+        Ok(pins)
     }
 
     /// A directory for `gro attach --pin`, which makes it.
@@ -44,11 +49,15 @@ impl Pins {
     /// # Errors
     /// It cannot be read.
     pub fn entries(&self) -> Result<Vec<String>, LiveError> {
-        let read = || -> io::Result<_> {
+        let read = || {
             let entries = fs::read_dir(self.path())?;
-            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+            entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<Vec<_>>>()
         };
-        read().map_err(step("reading a BPF file system"))
+        let mut entries = read().map_err(step("reading a BPF file system"))?;
+        entries.retain(|name| !self.preloaded.contains(name));
+        Ok(entries)
     }
 
     fn path(&self) -> PathBuf {

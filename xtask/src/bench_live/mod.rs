@@ -47,9 +47,17 @@ pub(crate) struct Args {
 
 impl Args {
     /// As the figures of an issue want it.
-    pub(crate) fn whole() -> Self {
+    pub(crate) fn whole(gro: &Path) -> Self {
         let states = ["none", "kernel", "in-place", "via-tap"].map(str::to_owned).to_vec();
-        Self { quick: false, rounds: 5, flows: 1, mtu: 1_500, unpinned: false, states, gro: None }
+        Self {
+            quick: false,
+            rounds: 5,
+            flows: 1,
+            mtu: 1_500,
+            unpinned: false,
+            states,
+            gro: Some(gro.to_owned()),
+        }
     }
 }
 
@@ -187,6 +195,7 @@ fn bulk(topology: &Topology, load: &Load, background: &mut Vec<f64>) -> Result<C
             return Ok(Cost {
                 gbit_per_second: carried.gbit_per_second(),
                 cpu_seconds_per_gb: spent.busy / (carried.bytes() as f64 * 1e-9),
+                of_ends: spent.process / (carried.bytes() as f64 * 1e-9),
                 segments_a_merge: None,
             });
         }

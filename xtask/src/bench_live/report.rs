@@ -47,6 +47,9 @@ pub(crate) struct Bulk {
     pub(crate) gbit_per_second: Spread,
     /// Of the whole machine, sender included.
     pub(crate) cpu_seconds_per_gb: Spread,
+    /// Of it what is charged to the threads that send and receive (getrusage(2)), with what interrupts them. The rest is idle CPUs'
+    /// interrupts, kernel threads and an agent.
+    pub(crate) of_it_sender_and_receiver: Spread,
     /// Against no GRO of the same round.
     pub(crate) ratio_to_none: Spread,
     /// Frames of a merged packet, where the state tells.
@@ -80,6 +83,7 @@ pub(super) enum What {
 pub(super) struct Cost {
     pub(super) gbit_per_second: f64,
     pub(super) cpu_seconds_per_gb: f64,
+    pub(super) of_ends: f64,
     pub(super) segments_a_merge: Option<f64>,
 }
 
@@ -104,6 +108,7 @@ impl Bulk {
             load,
             gbit_per_second: spread(&column(|cost| cost.gbit_per_second)),
             cpu_seconds_per_gb: spread(&column(|cost| cost.cpu_seconds_per_gb)),
+            of_it_sender_and_receiver: spread(&column(|cost| cost.of_ends)),
             ratio_to_none: spread(&ratios.collect::<Vec<_>>()),
             segments_a_merge: (!segments.is_empty()).then(|| spread(&segments)),
         }

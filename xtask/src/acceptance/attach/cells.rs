@@ -1,7 +1,6 @@
 //! Integrity: eight flows, a gigabyte, on every kind of wire.
 
 use super::{Figure, Watch, deliveries, figure};
-use anyhow::Result;
 use gro_bench::live::traffic::{self, Load};
 use gro_bench::live::{LiveError, Options, Receiver, Topology, Wire};
 use std::path::Path;
@@ -80,13 +79,11 @@ impl Cell {
     }
 }
 
-pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) -> Result<()> {
+pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) {
     for receiver in deliveries() {
         for cell in Cell::all() {
             let name = cell.name(&receiver);
-            eprintln!("{name}");
-            figures.push(figure(name, cell.bar(&receiver).1, cell.measure(&receiver, gro)));
+            figures.push(figure(name, cell.bar(&receiver).1, || cell.measure(&receiver, gro)));
         }
     }
-    Ok(())
 }

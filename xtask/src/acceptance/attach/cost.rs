@@ -3,9 +3,10 @@
 use super::Figure;
 use crate::bench_live::{Args, Spread, run_task};
 use anyhow::Result;
+use std::path::Path;
 
-pub(super) fn figures(figures: &mut Vec<Figure>) -> Result<()> {
-    let report = run_task(&Args::whole())?;
+pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) -> Result<()> {
+    let report = run_task(&Args::whole(gro))?;
     let words = |spread: Spread| format!("{:.2} ({:.2} to {:.2})", spread.median, spread.min, spread.max);
     for row in report.bulk.iter().filter(|row| row.state != "none") {
         let (most, bar) = match (row.state, row.rules, row.load) {

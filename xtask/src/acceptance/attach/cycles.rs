@@ -1,7 +1,6 @@
 //! Attaching and detaching under load, again and again.
 
 use super::{Figure, Watch, deliveries, figure};
-use anyhow::Result;
 use gro_bench::live::leftovers::Before;
 use gro_bench::live::traffic::{self, Load};
 use gro_bench::live::{LiveError, Options, Pins, Receiver, Topology};
@@ -13,14 +12,12 @@ const CYCLES: usize = 200;
 /// How long the program stays, so that it has something to do.
 const STAY: Duration = Duration::from_millis(20);
 
-pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) -> Result<()> {
+pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) {
     for receiver in deliveries() {
         let what = format!("{}: attached and detached 200 times under load of 8 flows", receiver.name());
-        eprintln!("{what}");
         let bar = "no connection reset, every SHA-256 equal, no program, map, link, pin or qdisc left";
-        figures.push(figure(what, bar, measure(&receiver, gro)));
+        figures.push(figure(what, bar, || measure(&receiver, gro)));
     }
-    Ok(())
 }
 
 fn measure(receiver: &Receiver, gro: &Path) -> Result<(String, bool), LiveError> {

@@ -8,22 +8,33 @@ mod cycles;
 mod faults;
 mod recorded;
 
-use super::Figure;
+use super::{Args, Figure};
 use crate::bench_live;
 use anyhow::{Result, ensure};
 use gro_bench::live::{Counters, KernelLog, LiveError, Place, Receiver, Topology, can_attach};
 
 pub(super) const SEEDS: &str = "content of flows 1, wire 1";
 
-pub(super) fn figures() -> Result<Vec<Figure>> {
-    let gro = bench_live::binary(None)?;
+pub(super) fn figures(args: &Args) -> Result<Vec<Figure>> {
+    let gro = bench_live::binary(args.gro.as_deref())?;
     ensure!(can_attach(&gro), "{} cannot attach", gro.display());
     let mut figures = Vec::new();
-    cells::figures(&gro, &mut figures)?;
-    cycles::figures(&gro, &mut figures)?;
-    faults::figures(&gro, &mut figures)?;
-    recorded::figures(&gro, &mut figures)?;
-    cost::figures(&mut figures)?;
+    let wanted = |part: &str| args.only.is_empty() || args.only.iter().any(|only| only == part);
+    if wanted("cells") {
+        cells::figures(&gro, &mut figures);
+    }
+    if wanted("cycles") {
+        cycles::figures(&gro, &mut figures);
+    }
+    if wanted("faults") {
+        faults::figures(&gro, &mut figures);
+    }
+    if wanted("recorded") {
+        recorded::figures(&gro, &mut figures);
+    }
+    if wanted("cost") {
+        cost::figures(&gro, &mut figures)?;
+    }
     Ok(figures)
 }
 
@@ -75,9 +86,14 @@ impl Watched {
     }
 }
 
-/// A figure of something that may also end in an error, which then is its value.
-fn figure(what: String, bar: &'static str, measured: Result<(String, bool), LiveError>) -> Figure {
-    match measured {
+/// Measures a figure. An error is its value, so that the others are still measured.
+fn figure(
+    what: String,
+    bar: &'static str,
+    measure: impl FnOnce() -> Result<(String, bool), LiveError>,
+) -> Figure {
+    eprintln!("{what}");
+    match measure() {
         Ok((value, holds)) => Figure::new(what, value, bar, holds),
         Err(error) => Figure::new(what, format!("failed: {error}"), bar, false),
     }
