@@ -9,6 +9,8 @@ pub mod determinism;
 pub mod explain;
 pub mod fuzz;
 pub mod kernel;
+#[cfg(target_os = "linux")]
+pub mod live;
 pub mod mutants;
 mod outcome;
 pub mod report;

@@ -8,17 +8,20 @@
 //! - [`Injector`]: the harness's way to feed frames to an interface as one NAPI poll (Linux only).
 //! - [`Observer`]: what the kernel's own GRO makes of them (Linux only).
 //! - [`Forwarder`]: leads packets from one interface to another, through the kernel's own GSO (Linux only).
-//! - [`live`]: what attachments to live traffic count.
-//! - [`via_tap`]: the userspace engine between an interface and its stack (Linux only).
+//! - [`Impairer`]: a wire that loses and reorders; [`Census`]: which BPF objects there are (Linux only).
 
 pub mod abi;
 pub mod live;
 mod object_file;
 
 #[cfg(target_os = "linux")]
+mod census;
+#[cfg(target_os = "linux")]
 pub mod device;
 #[cfg(target_os = "linux")]
 mod forwarder;
+#[cfg(target_os = "linux")]
+mod impairer;
 #[cfg(target_os = "linux")]
 mod injector;
 #[cfg(target_os = "linux")]
@@ -33,7 +36,11 @@ pub mod via_tap;
 pub use object_file::{Object, ObjectError};
 
 #[cfg(target_os = "linux")]
+pub use census::Census;
+#[cfg(target_os = "linux")]
 pub use forwarder::Forwarder;
+#[cfg(target_os = "linux")]
+pub use impairer::{Impaired, Impairer, Impairment};
 #[cfg(target_os = "linux")]
 pub use injector::{Frame, Injector};
 #[cfg(target_os = "linux")]

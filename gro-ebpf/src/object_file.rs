@@ -37,6 +37,7 @@ static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
 static FORWARD: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/forward.o"));
 static VIA: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/via.o"));
+static IMPAIR: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/impair.o"));
 
 impl Object<'static> {
     /// The committed tc program of a profile.
@@ -67,6 +68,11 @@ impl Object<'static> {
     /// The committed programs between an interface and a TAP device.
     pub fn via_tap() -> Self {
         Self { bytes: &VIA.0 }
+    }
+
+    /// The committed lossy wire of the harness.
+    pub fn impairer() -> Self {
+        Self { bytes: &IMPAIR.0 }
     }
 }
 

@@ -40,7 +40,7 @@ struct Image {
 
 const MANIFEST: &str = "images.json";
 /// Programs of the BPF workspace beside the tc program, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 5] = ["inject", "observe", "loss", "forward", "via"];
+const BPF_PROGRAMS: [&str; 6] = ["inject", "observe", "loss", "forward", "via", "impair"];
 /// What a device build reads.
 const INPUTS: [&str; 7] = [
     "Cargo.toml",

@@ -4,6 +4,8 @@
 use clap::Parser;
 
 mod acceptance;
+#[cfg(target_os = "linux")]
+mod bench_live;
 mod check;
 mod codegen;
 mod determinism;
@@ -42,6 +44,9 @@ enum Task {
     Determinism(determinism::Args),
     /// Does what the tutorial about a tunnel of one's own says, in a copy of the checkout, and looks that it merges.
     OwnTunnel,
+    /// Measures what it costs to receive live traffic, by who coalesces, and writes docs/benchmarks/live.json.
+    #[cfg(target_os = "linux")]
+    BenchLive(bench_live::Args),
     /// Measures the figures of an issue and writes them, dated, to docs/acceptance.
     Acceptance(acceptance::Args),
 }
@@ -58,6 +63,8 @@ fn main() -> anyhow::Result<()> {
         Task::Mutants(args) => mutants::run(&args),
         Task::Determinism(args) => determinism::run(&args),
         Task::OwnTunnel => own_tunnel::run(),
+        #[cfg(target_os = "linux")]
+        Task::BenchLive(args) => bench_live::run_task(&args).map(drop),
         Task::Acceptance(args) => acceptance::run_all(&args),
     }
 }

@@ -9,8 +9,12 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub enum Offload {
+    /// `ethtool -K DEVICE tx`
+    TxChecksum = 0x17,
     /// `ethtool -K DEVICE tso`
     Tso = 0x1f,
+    /// `ethtool -K DEVICE gso`
+    Gso = 0x24,
     /// `ethtool -K DEVICE gro`
     Gro = 0x2c,
 }

@@ -1,0 +1,76 @@
+//! Live traffic: hosts in private network namespaces, TCP between them, and what to watch meanwhile.
+//!
+//! ```text
+//!   sender a0 ════════════════ b0 receiver                  clean
+//!   sender a0 ══ ma (impair) mb ══ b0 receiver              a wire that loses and reorders
+//!   sender a0 ══ ma (router) mb ══ b0                       a router, which is the receiver under test
+//! ```
+//!
+//! - [`Topology`]: the hosts and the wires; [`Receiver`]: who coalesces at the receiver, from nobody to `gro attach`.
+//! - [`traffic`]: parallel flows whose bytes are checked; [`latency`]: request and response.
+//! - [`Counters`], [`KernelLog`], [`cpu`], [`leftovers`]: what the machine says of it.
+//! - [`recording`]: what was sent and what the receiver's stack saw of it, compared.
+//!
+//! Namespaces are known by descriptors of this process only, so nothing of them stays, however a run ends.
+
+mod counters;
+pub mod cpu;
+mod kmsg;
+pub mod latency;
+pub mod leftovers;
+mod netlink;
+mod pins;
+mod receiver;
+pub mod recording;
+pub mod ruleset;
+pub mod sysctl;
+mod topology;
+pub mod traffic;
+
+pub use counters::Counters;
+pub use kmsg::{KNOWN, KernelLog};
+pub use pins::Pins;
+pub use receiver::{Attached, Receiver, Snapshot, can_attach};
+pub use topology::{Host, Options, Place, Topology, Wire};
+
+use std::io;
+
+/// Why something live did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The process may not.
+    #[error("needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF: run as root")]
+    Capability,
+    /// A step failed.
+    #[error("{step}: {source}")]
+    Step {
+        /// What was tried.
+        step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program for the wire was refused.
+    #[error("the wire's program: {0}")]
+    Wire(#[from] gro_ebpf::LoadError),
+    /// `gro` said no.
+    #[error("`{command}` ended with {status}: {message}")]
+    Gro {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it said.
+        message: String,
+    },
+    /// Traffic did not arrive as it was sent, or not in time.
+    #[error("{0}")]
+    Traffic(String),
+}
+
+/// Names the step that an error belongs to.
+fn step<'a>(step: impl Into<String> + 'a) -> impl FnOnce(io::Error) -> LiveError + 'a {
+    move |source| match source.raw_os_error() {
+        Some(libc::EPERM) => LiveError::Capability,
+        _ => LiveError::Step { step: step.into(), source },
+    }
+}
