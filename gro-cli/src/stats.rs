@@ -2,7 +2,8 @@
 
 use gro_ebpf::device::netns;
 use gro_ebpf::live::prometheus::Exposition;
-use gro_ebpf::live::{Snapshot, Snapshots, registry};
+use gro_ebpf::live::registry::{self, Found};
+use gro_ebpf::live::{Snapshot, Snapshots};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -53,7 +54,10 @@ fn stats(args: &Args) -> anyhow::Result<u8> {
             Ok(snapshot) => attachments.push(snapshot),
             Err(error) => {
                 // The others are shown all the same.
-                eprintln!("gro: {}: {error}", one.path().display());
+                match one {
+                    Found::InPlace(pin) => eprintln!("gro: {}: {error}", pin.display()),
+                    Found::ViaTap(_) => eprintln!("gro: {error}"),
+                }
                 code = 2;
             }
         }

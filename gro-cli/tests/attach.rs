@@ -139,6 +139,41 @@ fn a_foreground_ends_with_a_signal_and_leaves_nothing() {
 }
 
 #[test]
+fn an_agent_answers_is_ended_and_may_be_killed() {
+    let script = r#"
+        [ -c /dev/net/tun ] || exit 77
+        start() {
+            "$GRO" attach -i in1 --via-tap --queues 1 --manage-offloads > /run/out 2>&1 & agent=$!
+            for _ in $(seq 100); do grep -q '^delivering' /run/out && return; sleep 0.1; done
+            cat /run/out; exit 3
+        }
+        start
+        "$GRO" stats -i in1 -j
+        "$GRO" attach -i in1; echo "second $?"
+        "$GRO" detach -i in1; echo "detach $?"
+        wait $agent; echo "agent $?"; cat /run/out; ls /run/gro
+        start
+        kill -KILL $agent; wait $agent 2> /run/killed
+        "$GRO" stats; echo "stats $?"
+        "$GRO" detach -i in1; echo "detach $?"; ls /run/gro
+    "#;
+    let Some(output) = sandbox(script) else { return };
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let json: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    let one = &json["attachments"][0];
+    assert_eq!(
+        (&one["mode"], &one["interface"], one["pid"].is_u64()),
+        (&"via-tap".into(), &"in1".into(), true)
+    );
+    assert!(out.contains("second 2\ndetached from in1: ") && err.contains("via TAP already"), "{out}{err}");
+    assert!(out.contains("detach 0\nagent 0\n") && out.contains("in1: rx-gro is on again"), "{out}");
+    // After the kill: stats say so, detach restores, and nothing is left.
+    assert!(out.ends_with("stats 2\ndetach 0\n"), "{out}");
+    assert!(err.contains("was killed: `gro detach`") && err.contains("in1: rx-gro is on again"), "{err}");
+}
+
+#[test]
 fn the_manual_is_whole() {
     let output = gro(&["man"]);
     assert_eq!(output.status.code(), Some(0));

@@ -26,6 +26,9 @@ pub enum AgentError {
     /// Nobody listens there.
     #[error("no agent listens at {}: `gro attach --via-tap` starts one", .0.display())]
     Absent(PathBuf),
+    /// The one that listened did not end by itself.
+    #[error("the agent at {} was killed: `gro detach` takes away what it left, and restores offloads", .0.display())]
+    Killed(PathBuf),
     /// This user may not ask.
     #[error("{}: permission denied: run as the user that started the agent, or as root", .0.display())]
     Capability(PathBuf),
@@ -72,7 +75,8 @@ pub fn list() -> io::Result<Vec<PathBuf>> {
 /// Asks an agent for its snapshot.
 pub fn ask(address: &Path) -> Result<Snapshot, AgentError> {
     let refused = |error: io::Error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ECONNREFUSED) => AgentError::Absent(address.to_owned()),
+        Some(libc::ENOENT) => AgentError::Absent(address.to_owned()),
+        Some(libc::ECONNREFUSED) => AgentError::Killed(address.to_owned()),
         Some(libc::EACCES | libc::EPERM) => AgentError::Capability(address.to_owned()),
         _ => AgentError::System("connecting to the agent", error),
     };
@@ -95,7 +99,7 @@ pub fn stop(address: &Path, patience: Duration) -> Result<(Option<Snapshot>, Res
             terminate(pid, patience)?;
             Ok((Some(snapshot), Restored::default()))
         }
-        Err(AgentError::Absent(_)) => Ok((None, clean(address)?)),
+        Err(AgentError::Absent(_) | AgentError::Killed(_)) => Ok((None, clean(address)?)),
         Err(error) => Err(error),
     }
 }
@@ -322,6 +326,7 @@ mod tests {
         let address = folder.path().join("eth0@1.sock");
         drop(UnixListener::bind(&address).unwrap());
         fs::write(notes(&address), Notes::default().to_text()).unwrap();
+        assert!(matches!(ask(&address), Err(AgentError::Killed(_))));
         let (snapshot, restored) = stop(&address, PATIENCE).unwrap();
         assert!(snapshot.is_none() && restored == Restored::default());
         assert!(!address.exists() && !notes(&address).exists());

@@ -3,11 +3,13 @@
 //! [`Facts`] are read from the system, `judge` makes [`Finding`]s of them. What only the kernel can tell, the verifier's word
 //! above all, comes as an error of the attachment itself.
 
+mod clear;
 mod facts;
 
+pub use clear::{Clear, NotClear, clear};
 pub use facts::{AgentState, Facts, PinState};
 
-use super::offloads::{Change, Notes, OffloadError};
+use super::offloads::Change;
 use super::{Hook, Mode};
 use crate::device::Xdp;
 use gro_core::{Config, Release};
@@ -77,52 +79,6 @@ impl Display for Finding {
 /// Looks at the system, and at the interface in the namespace of the calling thread.
 pub fn look(asked: &Asked<'_>) -> Vec<Finding> {
     judge(&Facts::gather(asked), asked)
-}
-
-/// The way is clear for an attachment.
-#[derive(Clone, Debug)]
-pub struct Clear {
-    /// What was found that does not block.
-    pub findings: Vec<Finding>,
-    /// The offloads that were switched for it.
-    pub notes: Notes,
-}
-
-/// Why there is no way.
-#[derive(Debug, thiserror::Error)]
-pub enum NotClear {
-    /// Findings that block, and those that only warn behind them.
-    #[error("{}", list(.0))]
-    Blocked(Vec<Finding>),
-    /// An offload could not be switched.
-    #[error(transparent)]
-    Offloads(#[from] OffloadError),
-}
-
-/// Looks whether an attachment can be made; switches the offloads in its way if that is wanted (`managed`). Whoever then fails to
-/// attach restores [`Clear::notes`].
-pub fn clear(asked: &Asked<'_>, managed: bool) -> Result<Clear, NotClear> {
-    let mut findings = look(asked);
-    let mut notes = Notes::default();
-    if findings.iter().any(|finding| finding.blocks(managed)) {
-        return Err(NotClear::Blocked(findings));
-    }
-    let changes: Vec<_> = findings.iter().filter_map(|finding| finding.managed.clone()).collect();
-    if managed && !changes.is_empty() {
-        notes = Notes::apply(asked.interface, &changes)?;
-        findings = look(asked);
-        if findings.iter().any(|finding| finding.blocks(false)) {
-            notes.restore()?;
-            return Err(NotClear::Blocked(findings));
-        }
-    }
-    Ok(Clear { findings, notes })
-}
-
-/// A line for each that blocks.
-fn list(findings: &[Finding]) -> String {
-    let blocking = findings.iter().filter(|finding| finding.severity == Severity::Blocks);
-    blocking.map(Finding::to_string).collect::<Vec<_>>().join("\n     ")
 }
 
 /// Linux 6.6 brought TCX.
@@ -248,7 +204,7 @@ fn presence(facts: &Facts, asked: &Asked<'_>, add: &mut impl FnMut(Severity, Str
             format!("{detach} first"),
         ),
         AgentState::Killed => add(
-            Severity::Warns,
+            Severity::Blocks,
             format!("an agent of {interface} was killed"),
             "the offloads that it had switched are as it left them",
             format!("{detach} restores them"),
@@ -385,7 +341,7 @@ fn offloads(facts: &Facts, asked: &Asked<'_>, inside: &str, findings: &mut Vec<F
         if !feature.switchable {
             // What arrives merged passes; there is no way to more.
             finding.severity = Severity::Warns;
-            finding.cure = "its driver does not let it be switched off (`ethtool -k`: fixed): see its documentation; what the device leaves apart is merged all the same".into();
+            finding.cure = "its driver does not let it be switched off (`ethtool -k`: fixed); what the device leaves apart is merged".into();
             finding.managed = None;
         }
         findings.push(finding);

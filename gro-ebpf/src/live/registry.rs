@@ -85,13 +85,6 @@ pub fn all(netns: Option<u64>) -> Result<Vec<Found>, RegistryError> {
 }
 
 impl Found {
-    /// Where it is found.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::InPlace(path) | Self::ViaTap(path) => path,
-        }
-    }
-
     /// Its namespace, by the name of its directory or socket.
     fn netns(&self) -> Option<u64> {
         match self {

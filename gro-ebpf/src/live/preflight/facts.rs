@@ -85,7 +85,7 @@ fn pin_state(directory: &Path, is_ours: impl FnOnce(u32) -> bool) -> PinState {
 
 fn agent_state(address: &Path) -> AgentState {
     match agent::ask(address) {
-        Err(agent::AgentError::Absent(_)) if address.exists() => AgentState::Killed,
+        Err(agent::AgentError::Killed(_)) => AgentState::Killed,
         Err(agent::AgentError::Absent(_)) => AgentState::None,
         _ => AgentState::Running,
     }

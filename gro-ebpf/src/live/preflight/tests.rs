@@ -84,7 +84,7 @@ fn each_thing_in_the_way_has_its_cure() {
     one(&with(|facts| facts.pins = PinState::Used), &tc, Blocks, &["already", "`gro detach -i v0`"]);
     one(&with(|facts| facts.pins = PinState::Stale), &tc, Blocks, &["is gone", "`gro detach -i v0` removes"]);
     one(&with(|facts| facts.agent = AgentState::Running), &tc, Blocks, &["via TAP already"]);
-    one(&with(|facts| facts.agent = AgentState::Killed), &tc, Warns, &["was killed", "restores"]);
+    one(&with(|facts| facts.agent = AgentState::Killed), &tc, Blocks, &["was killed", "restores"]);
     one(&with(|facts| facts.steers_flows = true), &tc, Warns, &["RFS", "rps_flow_cnt"]);
     one(
         &with(|facts| facts.release = "6.16.2".into()),
