@@ -8,7 +8,7 @@ use super::tap::Queue;
 use bytes::Bytes;
 use gro_core::stats::Counters;
 use gro_core::user::{Delivered, Engine, VirtioNetHdr};
-use gro_core::{Config, Meta, Profile};
+use gro_core::{Config, Meta, Profile, State};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +17,11 @@ use std::sync::{Mutex, PoisonError};
 /// Frames of a poll. A NAPI poll has 64 at most, which is 92 KB at an MTU of 1500; here several flows share it, and a packet may
 /// get longer.
 const POLL: usize = 256;
+/// With a packet in hand that may grow, a worker looks this long for the next frame before it ends the poll: 2.4 us lie between
+/// frames of 1,500 bytes at 5 Gb/s, and a worker that is faster than that would merge little.
+const LINGER_NS: u64 = 3_000;
+/// The time of a poll for that.
+const PATIENCE_NS: u64 = 50_000;
 /// How often an idle worker says that it lives.
 const BEAT_NS: u64 = 100_000_000;
 /// How often a busy worker says what it counted.
@@ -166,9 +171,9 @@ impl<P: Profile> Worker<'_, P> {
     fn poll(&mut self) -> io::Result<usize> {
         let Self { ring, engine, out, .. } = self;
         out.begin(engine.state().frames);
-        let mut taken = 0;
+        let (mut taken, mut patience) = (0, PATIENCE_NS);
         while taken < POLL
-            && let Some(slot) = ring.take()
+            && let Some(slot) = ring.take().or_else(|| linger(ring, engine.state(), &mut patience))
         {
             taken += 1;
             match slot {
@@ -241,6 +246,24 @@ impl<P: Profile> Worker<'_, P> {
             self.ring.error()?;
         }
         Ok(())
+    }
+}
+
+/// The next frame, if it comes soon and there is something that it may join.
+fn linger(ring: &mut Ring, state: &State, patience: &mut u64) -> Option<Slot> {
+    let Counters { wire_packets, merged_segments, packets, .. } = state.counters;
+    let is_held = wire_packets - merged_segments - packets > 0;
+    if !is_held || *patience == 0 {
+        return None;
+    }
+    let (start, most) = (monotonic_ns(), LINGER_NS.min(*patience));
+    loop {
+        let (slot, waited) = (ring.take(), monotonic_ns() - start);
+        if slot.is_some() || waited >= most {
+            *patience = patience.saturating_sub(waited);
+            return slot;
+        }
+        std::hint::spin_loop();
     }
 }
 
