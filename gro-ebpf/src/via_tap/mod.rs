@@ -16,6 +16,7 @@
 
 mod clsact;
 mod flow_hash;
+mod out;
 mod programs;
 mod ring;
 mod sys;
