@@ -14,7 +14,9 @@
 //!
 //! What a packet socket does not pass on is lost on the way: `skb->mark`, the receive timestamp and the NIC's hash.
 
+mod clsact;
 mod flow_hash;
+mod out;
 mod programs;
 mod ring;
 mod sys;
@@ -26,11 +28,14 @@ pub mod abi;
 use crate::live::{Mode, Snapshot, SnapshotConfig};
 use crate::program::LoadError;
 use abi::{ALREADY_MERGED, NOT_IP, PROTOCOL, UDP_OFF};
+use aya::util::KernelVersion;
 use gro_core::{Bypass, Config, Linux7, Linux612, Linux618, Release, UdpMode};
 use programs::Programs;
 use ring::Ring;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -54,6 +59,15 @@ pub struct ViaTapOptions {
     pub profile: Release,
     /// Frames that a ring has room for, at least 1.
     pub ring_frames: u32,
+}
+
+/// Where the programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// TCX (Linux 6.6).
+    Tcx,
+    /// The clsact qdisc.
+    Clsact,
 }
 
 /// Why it does not start, or how it ended.
@@ -95,8 +109,12 @@ pub struct ViaTap {
     programs: Programs,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    hook: Hook,
+    /// The interface's namespace, to clean up in.
+    netns: File,
     empty: Snapshot,
     tap: String,
+    ended: bool,
 }
 
 /// Most threads.
@@ -105,18 +123,26 @@ const QUEUES_MAX: u32 = 256;
 const GRACE: Duration = Duration::from_millis(2);
 
 impl ViaTap {
-    /// Starts it.
+    /// Starts it, on TCX where the kernel has it.
     ///
     /// # Errors
     /// What is missing, with the cure; nothing is left behind.
     pub fn start(options: &ViaTapOptions) -> Result<Self, ViaTapError> {
+        let has_tcx = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0));
+        Self::start_at(options, if has_tcx { Hook::Tcx } else { Hook::Clsact })
+    }
+
+    /// Starts it on a hook.
+    ///
+    /// # Errors
+    /// As [`ViaTap::start`].
+    pub fn start_at(options: &ViaTapOptions, hook: Hook) -> Result<Self, ViaTapError> {
         let config = config(options)?;
         let interface = &options.interface;
         let (ifindex, mtu) = ethernet(interface)?;
-        let netns = std::fs::metadata("/proc/thread-self/ns/net")
-            .map_err(step("looking up the network namespace"))?
-            .ino();
-        let (mut programs, gate) = Programs::load(ifindex, config.udp != UdpMode::Off)?;
+        let netns = File::open("/proc/thread-self/ns/net").map_err(step("opening the network namespace"))?;
+        let inode = netns.metadata().map_err(step("looking up the network namespace"))?.ino();
+        let (programs, gate) = Programs::load(ifindex, config.udp != UdpMode::Off)?;
 
         let tap = Tap::open(&options.tap, options.queues).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
@@ -145,10 +171,8 @@ impl ViaTap {
                 group = Some(ring.join(group).map_err(step("sharing flows out among packet sockets"))?);
             }
         }
-        programs.attach(interface, &tap.name)?;
-
         let mut empty =
-            Snapshot::new(interface, ifindex, netns, Mode::ViaTap, SnapshotConfig::new(&config, true));
+            Snapshot::new(interface, ifindex, inode, Mode::ViaTap, SnapshotConfig::new(&config, true));
         "packet".clone_into(&mut empty.hook);
         options.profile.name().clone_into(&mut empty.profile);
         for byte in options.profile.program_hash() {
@@ -160,7 +184,10 @@ impl ViaTap {
         let wake =
             sys::owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).map_err(step("making an eventfd"))?;
         let shared = Arc::new(Shared::new(options.queues, wake, gate));
-        let mut this = Self { programs, shared, threads: Vec::new(), empty, tap: tap.name };
+        // From here on what is made is taken away, too, when a step fails.
+        let mut this =
+            Self { programs, shared, threads: Vec::new(), hook, netns, empty, tap: tap.name, ended: false };
+        this.programs.attach(interface, &this.tap, hook)?;
         let run = match options.profile {
             Release::Linux612 => worker::run::<Linux612>,
             Release::Linux618 => worker::run::<Linux618>,
@@ -227,12 +254,33 @@ impl ViaTap {
     }
 
     fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         self.shared.gate.shut();
         std::thread::sleep(GRACE);
         self.shared.stop();
         for thread in self.threads.drain(..) {
             // It catches its own panics.
             let _ = thread.join();
+        }
+        match self.hook {
+            // The links are file descriptors.
+            Hook::Tcx => self.programs.detach(),
+            Hook::Clsact => {
+                let (programs, netns, ifindex) = (&mut self.programs, &self.netns, self.empty.ifindex);
+                std::thread::scope(|scope| {
+                    let detach = || {
+                        // SAFETY: the descriptor is open; only this thread's namespace changes, and the thread ends.
+                        if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } == 0 {
+                            programs.detach();
+                            // It stays where others use it, or where the interface is gone.
+                            let _ = clsact::remove_unused(ifindex);
+                        }
+                    };
+                    let _ = scope.spawn(detach).join();
+                });
+            }
         }
     }
 }

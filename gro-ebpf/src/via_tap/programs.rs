@@ -1,12 +1,13 @@
 //! The kernel's side: three small programs, their maps, and where they are attached (gro-ebpf/program/src/via.rs).
 
+use super::Hook;
 use super::abi::{Gate, Passed, REASONS};
 use super::sys::random;
 use crate::object_file::Object;
 use crate::program::{LoadError, classifier, describe, describe_load};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program};
-use aya::programs::{LinkOrder, SocketFilter, TcAttachType};
+use aya::programs::{LinkOrder, SchedClassifier, SocketFilter, TcAttachType};
 use aya::{Ebpf, EbpfLoader, Pod};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
@@ -53,10 +54,20 @@ impl Programs {
     }
 
     /// Attaches the two classifiers, ahead of every other program.
-    pub(super) fn attach(&mut self, interface: &str, tap: &str) -> Result<(), LoadError> {
+    pub(super) fn attach(&mut self, interface: &str, tap: &str, hook: Hook) -> Result<(), LoadError> {
         // The TAP's first: what the interface's drops must have its way.
-        attach(classifier(&mut self.ebpf, TAP)?, tap, TAP)?;
-        attach(classifier(&mut self.ebpf, INGRESS)?, interface, INGRESS)
+        attach(classifier(&mut self.ebpf, TAP)?, tap, TAP, hook)?;
+        attach(classifier(&mut self.ebpf, INGRESS)?, interface, INGRESS, hook)
+    }
+
+    /// Detaches them.
+    pub(super) fn detach(&mut self) {
+        for name in [INGRESS, TAP] {
+            if let Ok(program) = classifier(&mut self.ebpf, name) {
+                // Detaches, and closes; what cannot be detached is gone with its interface.
+                let _ = program.unload();
+            }
+        }
     }
 
     /// Frames that the kernel kept, by reason.
@@ -78,21 +89,18 @@ const FILTER: &str = "via_filter";
 const INGRESS: &str = "via_ingress";
 const TAP: &str = "via_tap";
 
-/// TCX, which goes with the process; before Linux 6.6 clsact, whose program stays and lets everything pass.
-fn attach(
-    program: &mut aya::programs::SchedClassifier,
-    interface: &str,
-    name: &str,
-) -> Result<(), LoadError> {
-    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    if program.attach_with_options(interface, TcAttachType::Ingress, first).is_ok() {
-        return Ok(());
-    }
-    // There already, more often than not.
-    let _ = qdisc_add_clsact(interface);
-    // One that a killed process left.
-    let _ = qdisc_detach_program(interface, TcAttachType::Ingress, name);
-    let options = TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() });
+/// TCX goes with the process. A clsact filter stays when the process is killed, and lets everything pass.
+fn attach(program: &mut SchedClassifier, interface: &str, name: &str, hook: Hook) -> Result<(), LoadError> {
+    let options = match hook {
+        Hook::Tcx => TcAttachOptions::TcxOrder(LinkOrder::first()),
+        Hook::Clsact => {
+            // There already, more often than not.
+            let _ = qdisc_add_clsact(interface);
+            // One that a killed process left.
+            let _ = qdisc_detach_program(interface, TcAttachType::Ingress, name);
+            TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() })
+        }
+    };
     program
         .attach_with_options(interface, TcAttachType::Ingress, options)
         .map(drop)

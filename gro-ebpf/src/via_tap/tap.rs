@@ -23,6 +23,12 @@ pub(super) struct Queue {
     device: File,
 }
 
+/// Takes packets.
+pub(super) trait Take {
+    /// Takes a packet: `head` and the pieces behind it, with a VLAN tag if `vlan` is not 0.
+    fn take(&self, header: VirtioNetHdr, vlan: u32, head: &[u8], pieces: &[Bytes]) -> io::Result<()>;
+}
+
 /// Bytes of the longest packet that a TAP device surely takes: it has 17 pieces of up to 32 KiB, and of what is left over behind
 /// the last whole one each power of two takes one (`tun_alloc_skb`, drivers/net/tun.c).
 pub(super) const LONGEST: u32 = 14 * 32_768;
@@ -84,16 +90,11 @@ impl Queue {
             _ => Err(io::Error::last_os_error()),
         }
     }
+}
 
-    /// Has a packet come in at the device's interface: `head` and the pieces behind it, with a VLAN tag if `vlan` is not 0.
-    /// When the call returns the stack is through with it, unless the machine is busy.
-    pub(super) fn write(
-        &self,
-        header: VirtioNetHdr,
-        vlan: u32,
-        head: &[u8],
-        pieces: &[Bytes],
-    ) -> io::Result<()> {
+impl Take for Queue {
+    /// When the call returns the stack is through with the packet, unless the machine is busy.
+    fn take(&self, header: VirtioNetHdr, vlan: u32, head: &[u8], pieces: &[Bytes]) -> io::Result<()> {
         let header = tagged(header, vlan).to_bytes();
         let tag = vlan.to_be_bytes();
         let (addresses, rest) = head.split_at(ADDRESSES.min(head.len()));

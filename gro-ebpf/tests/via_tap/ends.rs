@@ -2,10 +2,11 @@
 
 use crate::hosts::{Host, missing};
 use crate::pair::{MB, Pair, SERVER, options, transfer};
-use gro_ebpf::via_tap::{ViaTap, ViaTapError, ViaTapOptions};
+use gro_ebpf::via_tap::{Hook, ViaTap, ViaTapError, ViaTapOptions};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Interfaces, qdiscs and filters of a host.
 fn things(host: &Host) -> String {
@@ -40,25 +41,74 @@ fn starts_and_stops_under_load() {
     assert_eq!(things(&pair.server), before);
 }
 
+/// Numbers of the loaded programs that are ours.
+fn programs() -> BTreeSet<u32> {
+    let loaded = aya::programs::loaded_programs().filter_map(Result::ok);
+    loaded.filter(|program| program.name().starts_with(b"via_")).map(|program| program.id()).collect()
+}
+
+#[test]
+fn nothing_is_left() {
+    if let Some(why) = missing() {
+        return eprintln!("skipped: {why}");
+    }
+    let pair = Pair::new(1500, true);
+    for hook in [Hook::Tcx, Hook::Clsact] {
+        let (before, others) = (things(&pair.server), programs());
+        let via = pair.server.run(move || ViaTap::start_at(&options(), hook)).unwrap();
+        pair.transfer(SERVER[0], MB);
+        let ours: BTreeSet<u32> = programs().difference(&others).copied().collect();
+        assert!(ours.len() >= 3 && things(&pair.server) != before);
+        assert!(via.stop().unwrap().merged_packets > 0);
+        assert_eq!(things(&pair.server), before);
+        // The kernel frees a program a little later.
+        let end = Instant::now() + Duration::from_secs(10);
+        while !programs().is_disjoint(&ours) {
+            assert!(Instant::now() < end, "programs are left");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Where filters survive the process, they let everything pass, and the next one takes them away.
+#[test]
+fn a_killed_agent_on_clsact_takes_nothing_with_it() {
+    if let Some(why) = missing() {
+        return eprintln!("skipped: {why}");
+    }
+    let pair = Pair::new(1500, true);
+    let before = things(&pair.server);
+    let mut child = agent(&pair.server, "clsact");
+    pair.transfer(SERVER[0], MB);
+    signal(&child, libc::SIGKILL);
+    child.wait().unwrap();
+    pair.transfer(SERVER[1], 10 * MB);
+    assert!(things(&pair.server).contains("via_ingress"));
+    let via = pair.server.run(|| ViaTap::start_at(&options(), Hook::Clsact)).unwrap();
+    pair.transfer(SERVER[0], MB);
+    assert!(via.stop().unwrap().merged_packets > 0);
+    let after = things(&pair.server);
+    assert!(!after.contains("via_ingress"), "{before}\n{after}");
+}
+
 const AGENT: &str = "GRO_TEST_VIA_TAP_AGENT";
 
 /// No test: what [`agent`] runs in a process of its own.
 #[test]
 fn agent_process() {
-    if std::env::var_os(AGENT).is_none() {
-        return;
-    }
-    let via = ViaTap::start(&options()).unwrap();
+    let Some(hook) = std::env::var_os(AGENT) else { return };
+    let hook = if hook == "clsact" { Hook::Clsact } else { Hook::Tcx };
+    let via = ViaTap::start_at(&options(), hook).unwrap();
     println!("\nready");
     std::thread::sleep(Duration::from_secs(60));
     drop(via);
 }
 
-fn agent(host: &Host) -> Child {
-    host.run(|| {
+fn agent(host: &Host, hook: &'static str) -> Child {
+    host.run(move || {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "ends::agent_process", "--nocapture"])
-            .env(AGENT, "1")
+            .env(AGENT, hook)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -81,7 +131,7 @@ fn a_killed_agent_takes_nothing_with_it() {
     let pair = Pair::new(1500, true);
     let before = things(&pair.server);
     for _ in 0..3 {
-        let mut child = agent(&pair.server);
+        let mut child = agent(&pair.server, "tcx");
         assert_ne!(things(&pair.server), before);
         let flow = transfer(&pair.client, &pair.server, SERVER[0], 100 * MB);
         std::thread::sleep(Duration::from_millis(50));
@@ -99,7 +149,7 @@ fn a_stopped_agent_gets_no_frames() {
         return eprintln!("skipped: {why}");
     }
     let pair = Pair::new(1500, true);
-    let mut child = agent(&pair.server);
+    let mut child = agent(&pair.server, "tcx");
     let flow = transfer(&pair.client, &pair.server, SERVER[0], 200 * MB);
     std::thread::sleep(Duration::from_millis(20));
     signal(&child, libc::SIGSTOP);

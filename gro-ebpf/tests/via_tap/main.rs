@@ -5,5 +5,6 @@
 mod ends;
 mod hosts;
 mod pair;
+mod raw;
 mod tagged;
 mod traffic;
