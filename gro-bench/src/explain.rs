@@ -293,5 +293,6 @@ fn overlooked(why: Bypass, ipv6: bool) -> (&'static str, &'static str) {
         Bypass::Length => (ip, "the IP length differs from the bytes present, or the reserved bit is set"),
         Bypass::Empty => ("tcp_gro_receive", "no payload, and no packet of its flow is held"),
         Bypass::Flags => ("tcp_gro_receive", "URG, PSH, RST, SYN or FIN, and no packet of its flow is held"),
+        Bypass::Declined => ("none", "the datapath does not merge this flow"),
     }
 }

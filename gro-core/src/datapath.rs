@@ -22,6 +22,13 @@ pub trait Datapath {
     /// Moved, not borrowed, so that it cannot be delivered twice.
     type Frame;
 
+    /// Whether a packet of this flow may be merged here. A frame that may not bypasses ([`Bypass::Declined`]) and is not looked at
+    /// further. Every frame may, unless the datapath knows where merged packets go: a tc program must not merge what is forwarded.
+    #[inline(always)]
+    fn admits(&mut self, _frame: &Self::Frame, _packet: &Packet) -> bool {
+        true
+    }
+
     /// The ones'-complement sum of bytes `range` of the frame, folded to 16 bits, when nobody vouched for its checksum.
     /// `None` when it cannot be had: the frame then bypasses.
     fn sum(&mut self, frame: &Self::Frame, range: Range<u32>) -> Option<u16>;
@@ -217,6 +224,23 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
     state.cursor < BUCKETS as u32
 }
 
+/// Has the held packet in `slot` leave, whatever else is held; nothing where there is none. For a datapath in which packets have
+/// an end of their own: a held packet of the tc program leaves when its first frame comes round again.
+#[inline(always)]
+pub fn release<P: Profile, T: Table, D: Datapath>(
+    state: &mut State,
+    table: &mut T,
+    datapath: &mut D,
+    slot: Slot,
+    why: FlushReason,
+) {
+    if let Some((list, _)) = table.bucket(slot.bucket as u32)
+        && list.flow(slot.way).segs > 0
+    {
+        emit::<P, D>(state, list, datapath, (slot, why as u32));
+    }
+}
+
 /// Reads the headers, verifies the checksum and finds the flow: everything that may end in a bypass. The bucket is fetched anew
 /// for each step, for the verifier's sake (see [`Bucket`]); elsewhere that is free.
 #[inline(always)]
@@ -245,6 +269,9 @@ fn look<P: Profile, T: Table, D: Datapath>(
         Parsed::Whole => {}
         Parsed::Refused => return Err(hand.packet.why_refused()),
         Parsed::Part => return Err(Bypass::TooLong),
+    }
+    if !datapath.admits(frame, &hand.packet) {
+        return Err(Bypass::Declined);
     }
     let (_, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
     hand.to_verify = to_verify::<P>(&hand.packet, input)?;
@@ -335,7 +362,7 @@ fn judge<P: Profile>(list: &Bucket, hand: &mut Hand, input: &Input<'_>) {
     hand.verdict = action as u32 | (flush as u32) << 8 | (close as u32) << 16 | (pass as u32) << 24;
 }
 
-/// Decides, and tells the datapath in the order of the contract.
+/// Has `judge` decide, and tells the datapath in the order of the contract.
 #[inline(always)]
 fn place<P: Profile, T: Table, D: Datapath>(
     state: &mut State,

@@ -36,7 +36,7 @@ pub mod user;
 
 pub use complete::{Merged, Patch};
 pub use datapath::{
-    Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, step,
+    Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, release, step,
 };
 pub use parse::{Packet, Parsed};
 pub use profile::{

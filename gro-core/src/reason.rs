@@ -128,8 +128,8 @@ impl FlushReason {
 
 /// Why a frame was delivered at once instead of being held.
 ///
-/// Up to [`Bypass::Nested`] the frame is not looked at further and overtakes what is held of its flow; from
-/// [`Bypass::Length`] on, the held packet of its flow left first and order is kept.
+/// Up to [`Bypass::Nested`], and with [`Bypass::Declined`], the frame is not looked at further and overtakes what is held of its
+/// flow; from [`Bypass::Length`] to [`Bypass::Flags`] the held packet of its flow left first and order is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Bypass {
@@ -173,11 +173,13 @@ pub enum Bypass {
     Empty,
     /// A segment with URG, PSH, RST, SYN or FIN that could not join anything.
     Flags,
+    /// The datapath does not merge this flow ([`crate::Datapath::admits`]).
+    Declined,
 }
 
 impl Bypass {
     /// Every reason in the order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::None,
         Self::NotIp,
         Self::Truncated,
@@ -197,6 +199,7 @@ impl Bypass {
         Self::Length,
         Self::Empty,
         Self::Flags,
+        Self::Declined,
     ];
 
     /// The name used in statistics, JSON and trace comments.
@@ -221,6 +224,7 @@ impl Bypass {
             Self::Length => "length",
             Self::Empty => "empty",
             Self::Flags => "flags",
+            Self::Declined => "declined",
         }
     }
 

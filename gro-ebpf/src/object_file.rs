@@ -36,6 +36,7 @@ static LINUX_7: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/gro-linux-7.
 static INJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/inject.o"));
 static OBSERVE: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/observe.o"));
 static FORWARD: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/forward.o"));
+static VIA: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/via.o"));
 static IMPAIR: &Aligned<[u8]> = &Aligned(*include_bytes!("../image/impair.o"));
 
 impl Object<'static> {
@@ -62,6 +63,11 @@ impl Object<'static> {
     /// The committed forwarder of the harness.
     pub fn forwarder() -> Self {
         Self { bytes: &FORWARD.0 }
+    }
+
+    /// The committed programs between an interface and a TAP device.
+    pub fn via_tap() -> Self {
+        Self { bytes: &VIA.0 }
     }
 
     /// The committed lossy wire of the harness.

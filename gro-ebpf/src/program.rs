@@ -48,7 +48,7 @@ pub struct Program {
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct StateValue(State);
+pub(crate) struct StateValue(pub(crate) State);
 // SAFETY: plain words without padding that matters; every bit pattern is a value.
 unsafe impl Pod for StateValue {}
 // SAFETY: plain words without padding. It is only written to its map, never read from it, so its enum is always valid.

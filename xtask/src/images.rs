@@ -40,13 +40,14 @@ struct Image {
 
 const MANIFEST: &str = "images.json";
 /// Programs of the BPF workspace beside the tc program, as its `[[bin]]`s are named.
-const BPF_PROGRAMS: [&str; 5] = ["inject", "observe", "loss", "forward", "impair"];
+const BPF_PROGRAMS: [&str; 6] = ["inject", "observe", "loss", "forward", "via", "impair"];
 /// What a device build reads.
-const INPUTS: [&str; 6] = [
+const INPUTS: [&str; 7] = [
     "Cargo.toml",
     "gro-core",
     "gro-ebpf/program",
     "gro-ebpf/src/abi.rs",
+    "gro-ebpf/src/via_tap/abi.rs",
     "gro-nic/firmware",
     "gro-nic/src/abi.rs",
 ];

@@ -8,7 +8,7 @@ use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use gro_core::user::Why;
 use gro_core::{Bypass, Config, Event, FlushReason, VlanMode};
-use gro_ebpf::abi::{self, Settings, marker};
+use gro_ebpf::abi::{self, InPlace, Settings, marker, mode};
 use gro_ebpf::{Frame, Injector, LoadError, Object, Program};
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,15 @@ impl<'a> Run<'a> {
     }
 
     fn set_time(&mut self, engine: &EngineConfig, now: u32) -> Result<(), BackendError> {
-        Ok(self.program.set(Settings { config: engine.config, capture: self.sandbox.deliver, now })?)
+        let capture = self.sandbox.deliver;
+        let in_place = InPlace::default();
+        Ok(self.program.set(Settings {
+            config: engine.config,
+            mode: mode::REDIRECT,
+            capture,
+            now,
+            in_place,
+        })?)
     }
 
     /// Sends frames and, behind them, a marker; waits until the marker was worked off and all deliveries were captured.

@@ -18,6 +18,7 @@ pub mod cpu;
 mod kmsg;
 pub mod latency;
 pub mod leftovers;
+mod netlink;
 mod pins;
 mod receiver;
 pub mod recording;

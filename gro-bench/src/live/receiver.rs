@@ -2,7 +2,7 @@
 
 use super::topology::{Host, Topology};
 use super::{LiveError, Pins, step};
-use crate::sandbox::ethtool::{self, Offload};
+use gro_ebpf::device::ethtool::{self, Offload};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,9 +1,10 @@
 //! The hosts and the wires between them.
 
+use super::netlink::{self, End};
 use super::{LiveError, step};
-use crate::sandbox::ethtool::{self, Offload};
-use crate::sandbox::netlink::{End, Netlink};
-use crate::sandbox::sysfs;
+use gro_ebpf::device::ethtool::{self, Offload};
+use gro_ebpf::device::rtnetlink::Rtnetlink;
+use gro_ebpf::device::sysfs;
 use gro_ebpf::{Forwarder, Impaired, Impairer, Impairment};
 use std::fs::{self, File};
 use std::io;
@@ -166,8 +167,8 @@ impl Topology {
             namespace: self.host(place).namespace.as_raw_fd(),
         };
         let (near, far) = (end((near.0, known(near.1))), end((far.0, known(far.1))));
-        Netlink::open()
-            .and_then(|mut netlink| netlink.add_wire(&near, &far))
+        Rtnetlink::open()
+            .and_then(|mut socket| netlink::add_wire(&mut socket, &near, &far))
             .map_err(step(format!("wiring {} to {}", near.name, far.name)))
     }
 
@@ -178,7 +179,7 @@ impl Topology {
             Place::B => &["b0"],
             Place::Middle => &["ma", "mb"],
         };
-        let mut netlink = Netlink::open().map_err(step("opening rtnetlink"))?;
+        let mut socket = Rtnetlink::open().map_err(step("opening rtnetlink"))?;
         for &name in interfaces {
             let set = |offload, on| {
                 ethtool::set(name, offload, on).map_err(step(format!("setting {offload:?} of {name}")))
@@ -188,7 +189,7 @@ impl Topology {
             set(Offload::Gso, false)?;
             set(Offload::TxChecksum, self.options.checksum_offload)?;
             set(Offload::Gro, false)?;
-            netlink.raise(index(name)?).map_err(step(format!("setting {name} up")))?;
+            netlink::raise(&mut socket, index(name)?).map_err(step(format!("setting {name} up")))?;
         }
         self.share(place)?;
         let routed = self.options.wire == Wire::Routed;
@@ -213,15 +214,12 @@ impl Topology {
                     (_, false, Place::A) => self.address(Place::B, ipv6),
                     (_, false, _) => self.address(Place::A, ipv6),
                 };
-                netlink
-                    .add_address(index, own, if ipv6 { 64 } else { 24 })
+                netlink::add_address(&mut socket, index, own, if ipv6 { 64 } else { 24 })
                     .map_err(step(format!("giving {name} the address {own}")))?;
-                netlink
-                    .add_neighbour(index, other, mac(self.facing(name)))
+                netlink::add_neighbour(&mut socket, index, other, mac(self.facing(name)))
                     .map_err(step(format!("naming the neighbour {other} of {name}")))?;
                 if routed && place != Place::Middle {
-                    netlink
-                        .add_default_route(index, other)
+                    netlink::add_default_route(&mut socket, index, other)
                         .map_err(step(format!("routing by way of {other}")))?;
                 }
             }
@@ -277,8 +275,8 @@ impl Host {
                 // What comes in by a TAP device is answered by the interface.
                 super::sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
             }
-            Netlink::open()
-                .and_then(|mut netlink| netlink.raise(1))
+            Rtnetlink::open()
+                .and_then(|mut socket| netlink::raise(&mut socket, 1))
                 .map_err(step("setting a loopback interface up"))?;
             let namespace = File::open("/proc/thread-self/ns/net").map_err(step("opening a namespace"))?;
             let inode = namespace.metadata().map_err(step("looking up a namespace"))?.ino();

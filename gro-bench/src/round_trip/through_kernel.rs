@@ -248,13 +248,13 @@ mod tests {
     fn every_difference_is_one() {
         let expected = [vec![1; 60], vec![2; 60]];
         let came: Vec<Captured> =
-            expected.iter().map(|bytes| Captured { bytes: bytes.clone(), vlan: 7 }).collect();
+            expected.iter().map(|bytes| Captured { bytes: bytes.clone(), vlan: 7, mark: 0 }).collect();
         assert_eq!(difference(&expected, 7, &came), None);
         assert!(difference(&expected, 8, &came).is_some_and(|words| words.contains("VLAN 0x7")));
         assert!(difference(&expected, 7, &came[..1]).is_some_and(|words| words.starts_with("1 segments")));
         assert!(difference(&expected[..1], 7, &came).is_some_and(|words| words.starts_with("2 segments")));
         for (bytes, at) in [(vec![2; 59], "byte 59"), ([vec![2; 30], vec![3; 30]].concat(), "byte 30")] {
-            let other = [came[0].clone(), Captured { bytes, vlan: 7 }];
+            let other = [came[0].clone(), Captured { bytes, vlan: 7, mark: 0 }];
             assert!(difference(&expected, 7, &other).is_some_and(|words| words.contains(at)));
         }
     }

@@ -12,6 +12,8 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// TPID (high half) and TCI of the tag in metadata, 0 for none.
     pub vlan: u32,
+    /// `skb->mark`, 0 on kernels that do not tell (before 5.19).
+    pub mark: u32,
 }
 
 /// A packet socket.
@@ -48,6 +50,8 @@ impl Capture {
         let capture = Self { socket, buffer: vec![0; PACKET_MAX] };
         capture.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
         capture.option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        // Older kernels do not have it; then every mark is 0.
+        let _ = capture.option(libc::SOL_SOCKET, SO_RCVMARK, 1);
         // SAFETY: all-zero is a valid address; its size is passed.
         let result = unsafe {
             let mut address: libc::sockaddr_ll = zeroed();
@@ -146,7 +150,7 @@ impl Capture {
 
     fn receive(&mut self) -> io::Result<Captured> {
         // SAFETY: every pointer in `message` is to a local or to `self.buffer`, with its size.
-        let (length, vlan) = unsafe {
+        let (length, vlan, mark) = unsafe {
             let mut control = [0_u64; 32];
             let mut slice =
                 libc::iovec { iov_base: self.buffer.as_mut_ptr().cast(), iov_len: self.buffer.len() };
@@ -159,7 +163,7 @@ impl Capture {
             if length < 0 {
                 return Err(io::Error::last_os_error());
             }
-            let mut vlan = 0;
+            let (mut vlan, mut mark) = (0, 0);
             let mut header = libc::CMSG_FIRSTHDR(&raw const message);
             while !header.is_null() {
                 if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
@@ -169,13 +173,18 @@ impl Capture {
                         vlan = u32::from(data.tp_vlan_tpid) << 16 | u32::from(data.tp_vlan_tci);
                     }
                 }
+                if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SO_MARK {
+                    mark = libc::CMSG_DATA(header).cast::<u32>().read_unaligned();
+                }
                 header = libc::CMSG_NXTHDR(&raw const message, header);
             }
-            (length as usize, vlan)
+            (length as usize, vlan, mark)
         };
-        Ok(Captured { bytes: self.buffer[..length].to_vec(), vlan })
+        Ok(Captured { bytes: self.buffer[..length].to_vec(), vlan, mark })
     }
 }
 
+/// asm-generic/socket.h; not in every version of the libc crate.
+const SO_RCVMARK: libc::c_int = 75;
 /// linux/if_packet.h; not in every version of the libc crate.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;

@@ -8,10 +8,7 @@
 //! it, nothing is pinned.
 
 mod capture;
-pub(crate) mod ethtool;
 mod jiffies;
-pub(crate) mod netlink;
-pub(crate) mod sysfs;
 mod tap;
 
 pub use capture::{Capture, Captured};
@@ -20,9 +17,11 @@ pub use tap::{TAP, Tap};
 
 use gro_core::profile::tunnel;
 use gro_core::{Config, UdpMode};
+use gro_ebpf::device::rtnetlink::Rtnetlink;
+use gro_ebpf::device::{ethtool, netns, sysfs};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 /// Interface that frames are injected into.
@@ -37,6 +36,8 @@ pub const CAPTURE: &str = "out1";
 const VXLAN: &str = "vx0";
 /// Its port (RFC 7348 section 8).
 const VXLAN_PORT: u16 = 4789;
+/// Long enough for every packet of a comparison; a veth of MTU 1500 drops longer ones silently.
+const MTU: u32 = 65_535;
 
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -101,17 +102,17 @@ impl Sandbox {
         for scope in ["all", "default"] {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
         }
-        let mut netlink = netlink::Netlink::open().map_err(step("opening rtnetlink"))?;
+        let mut netlink = Rtnetlink::open().map_err(step("opening rtnetlink"))?;
         for (name, peer) in [(INJECT, INGRESS), (DELIVER, CAPTURE)] {
-            netlink.add_veth(name, peer).map_err(|error| match error.raw_os_error() {
+            netlink.add_veth(name, peer, MTU).map_err(|error| match error.raw_os_error() {
                 Some(libc::EOPNOTSUPP) => SandboxError::Unsupported("veth"),
                 _ => step("making a veth pair")(error),
             })?;
             for interface in [name, peer] {
-                netlink.set_up(index(interface)?).map_err(step("setting a veth up"))?;
+                set_up(&mut netlink, index(interface)?).map_err(step("setting a veth up"))?;
             }
         }
-        let netns = fs::metadata("/proc/thread-self/ns/net").map_err(step("looking up the namespace"))?.ino();
+        let netns = netns::current().map_err(step("looking up the namespace"))?;
         Ok(Self {
             inject: index(INJECT)?,
             ingress: index(INGRESS)?,
@@ -133,17 +134,20 @@ impl Sandbox {
             ethtool::set_feature(INGRESS, "rx-udp-gro-forwarding", true)
                 .map_err(step("switching UDP GRO on"))?;
         }
-        let mut netlink = netlink::Netlink::open().map_err(step("opening rtnetlink"))?;
+        let mut netlink = Rtnetlink::open().map_err(step("opening rtnetlink"))?;
         if config.tunnels & tunnel::VXLAN != 0 {
             netlink.add_vxlan(VXLAN, VXLAN_PORT).map_err(|error| match error.raw_os_error() {
                 Some(libc::EOPNOTSUPP) => SandboxError::Unsupported("VXLAN"),
                 _ => step("making a VXLAN device")(error),
             })?;
-            netlink.set_up(index(VXLAN)?).map_err(step("setting a VXLAN device up"))?;
+            set_up(&mut netlink, index(VXLAN)?).map_err(step("setting a VXLAN device up"))?;
         }
-        netlink
-            .set_gro_max_size(self.ingress, config.gro_max_size, config.gro_ipv4_max_size)
-            .map_err(step("setting gro_max_size"))
+        // Two requests, IPv6 first: up to 65,536 the kernel sets both sizes to it (`netif_set_gro_max_size`, net/core/dev.c).
+        let (ipv6, ipv4) = (config.gro_max_size, config.gro_ipv4_max_size);
+        for size in [LinkAttribute::GroMaxSize(ipv6), LinkAttribute::GroIpv4MaxSize(ipv4)] {
+            netlink.set_attributes(self.ingress, vec![size]).map_err(step("setting gro_max_size"))?;
+        }
+        Ok(())
     }
 
     /// Leaves segmentation and checksums of what goes out at [`DELIVER`] to the kernel, as for a device that has neither
@@ -161,6 +165,12 @@ impl Sandbox {
         sysfs::set(INGRESS, "gro_flush_timeout", &timeout.as_nanos().to_string())
             .map_err(step("setting gro_flush_timeout"))
     }
+}
+
+/// Up, and without ARP, which would answer what is injected.
+fn set_up(netlink: &mut Rtnetlink, index: u32) -> io::Result<()> {
+    let flags = LinkFlags::Up | LinkFlags::Noarp;
+    netlink.set_flags(index, flags, flags)
 }
 
 fn step(step: &'static str) -> impl Fn(io::Error) -> SandboxError {

@@ -1,7 +1,8 @@
 //! A TAP device: what is written to it comes in at its interface (Documentation/networking/tuntap.rst).
 
-use super::{SandboxError, index, netlink, step};
+use super::{SandboxError, index, set_up, step};
 use gro_core::user::VirtioNetHdr;
+use gro_ebpf::device::rtnetlink::Rtnetlink;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
@@ -53,8 +54,8 @@ impl Tap {
             return Err(SandboxError::Unsupported("TAP device with UDP segmentation"));
         }
         let index = index(TAP)?;
-        netlink::Netlink::open()
-            .and_then(|mut netlink| netlink.set_up(index))
+        Rtnetlink::open()
+            .and_then(|mut netlink| set_up(&mut netlink, index))
             .map_err(step("setting a TAP device up"))?;
         Ok(tap)
     }

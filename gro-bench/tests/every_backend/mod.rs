@@ -1,6 +1,7 @@
 //! One case, every backend: a test is written once and never knows where it runs.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub(crate) mod lanes;
 pub(crate) mod tunnels;
 
 use etherparse::checksum::Sum16BitWords;
@@ -138,6 +139,10 @@ impl<'a> Tcp<'a> {
 
     pub(crate) fn window(&self) -> u16 {
         be16(self.frame, self.tcp + 14)
+    }
+
+    pub(crate) fn sequence(&self) -> u32 {
+        u32::from(be16(self.frame, self.tcp + 4)) << 16 | u32::from(be16(self.frame, self.tcp + 6))
     }
 
     pub(crate) fn ack(&self) -> u32 {

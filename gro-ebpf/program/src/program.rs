@@ -1,21 +1,25 @@
 //! The tc program: gro-core over skbs.
 //!
-//! Redirect mode (`SETTINGS.capture` is set): every delivery is a synchronous clone-redirect to that interface, in the order
+//! Redirect mode, for comparisons: every delivery is a synchronous clone-redirect to the capture interface, in the order
 //! of the engine's calls. The end of a poll, a tick and a flush are marker frames, which cannot overtake and which
-//! carry what they release. Without a capture interface every packet passes untouched.
+//! carry what they release.
+//!
+//! In-place mode, for live traffic: see `in_place.rs`. What differs between the modes are the effects; the engine, and the function
+//! that calls it, are the same instructions.
 
 #[path = "../../src/abi.rs"]
 pub mod abi;
+mod in_place;
 mod maps;
 mod tc;
 
 use crate::Rules;
-use abi::{FRAME_MAX, Record, marker};
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
+use abi::{FRAME_MAX, Record, marker, mode};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
-use gro_core::{Event, Input, Meta, Profile as _, Window, parse};
+use gro_core::{BUCKETS, DEPTH, Event, FlushReason, Input, Meta, Profile as _, STORAGE, Slot, Window, parse};
 use maps::Table;
 use tc::Tc;
 
@@ -30,13 +34,23 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[classifier]
 fn gro(ctx: TcContext) -> i32 {
-    run(ctx.as_ptr().cast()).unwrap_or(TC_ACT_OK as i32)
+    run(ctx.as_ptr().cast()).unwrap_or(TC_ACT_UNSPEC)
+}
+
+/// For a drain, through BPF_PROG_TEST_RUN: sends a frame to the ingress that `gro` is attached to.
+#[classifier]
+fn kick(ctx: TcContext) -> i32 {
+    in_place::kick(ctx.as_ptr().cast()).unwrap_or(TC_ACT_SHOT as i32)
 }
 
 /// `None` lets the packet pass untouched.
 #[inline(always)]
 fn run(skb: *mut __sk_buff) -> Option<i32> {
-    if maps::settings()?.capture == 0 {
+    let mode = maps::settings()?.mode;
+    if mode == mode::IN_PLACE || mode == mode::DRAINING {
+        return in_place::run(skb);
+    }
+    if mode != mode::REDIRECT {
         return None;
     }
     let faults = maps::faults()?;
@@ -56,21 +70,26 @@ fn run(skb: *mut __sk_buff) -> Option<i32> {
     Some(TC_ACT_SHOT as i32)
 }
 
-/// A function of its own, as `event`: the stacks of the two do not add up.
+/// Shows a frame to the engine. A function of its own, as `event`: the stacks of the two do not add up.
 #[inline(never)]
-fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
-    let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
-    let Some(backup) = tc::back_up(skb, len) else {
+pub(crate) fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
+    let (settings, state, faults, round) =
+        (maps::settings()?, maps::state()?, maps::faults()?, maps::round()?);
+    let verified = in_place::is_vouched(round.ip_summed);
+    // The whole frame where it is delivered from there or its sum is wanted.
+    let part = if verified && len > STORAGE as u32 { STORAGE as u32 } else { len };
+    let Some(backup) = tc::back_up(skb, len, part) else {
         faults.refused += 1;
         return None;
     };
     // SAFETY: `skb` is the context the kernel passed.
-    let meta = Meta { hash: unsafe { (*skb).hash }, vlan: tc::tag(skb), verified: false };
+    let hash = unsafe { (*skb).hash } ^ in_place::hash_bit(round.ip_summed);
+    let meta = Meta { hash, vlan: tc::tag(skb), verified };
+    (backup.hash, backup.vlan, backup.number) = (meta.hash, meta.vlan, state.frames);
     let window = backup.bytes.first_chunk()?;
     let window = Window::new(window, tc::opaque_in(&backup.len));
     let input = Input { window, meta, now: settings.now, config: &settings.config };
-    let mut tc =
-        Tc { skb, capture: settings.capture, frame: Some((backup, meta)), number: state.frames, faults };
+    let mut tc = Tc { skb, faults };
     gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
     Some(())
 }
@@ -94,6 +113,47 @@ pub extern "C" fn gro_parse(first: u32) -> u32 {
     parse::next::<Rules>(&window, &settings.config, &mut hand.packet) as u32
 }
 
+/// Whether in-place mode may merge the frame in hand: 1 or 0. Global, as [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_admit(skb: *mut __sk_buff) -> u32 {
+    u32::from(in_place::admits(skb).unwrap_or(false))
+}
+
+/// Delivers a held packet that is whole. Global, as [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_deliver(skb: *mut __sk_buff, buffer: u32) -> u32 {
+    u32::from(tc::deliver_held(skb, buffer).is_some())
+}
+
+/// Delivers a frame as it came. Global, as [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_pass(skb: *mut __sk_buff, why: u32) -> u32 {
+    u32::from(tc::deliver_frame(skb, why).is_some())
+}
+
+/// Has a held packet leave the engine's table, for in-place mode. Global, as [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_release(slot: u32) -> u32 {
+    let Some(state) = maps::state() else { return 0 };
+    let slot = Slot {
+        bucket: (slot / DEPTH as u32) as u8 & (BUCKETS as u8 - 1),
+        way: slot as u8 & (DEPTH as u8 - 1),
+    };
+    gro_core::release::<Rules, _, _>(state, &mut Table, &mut tc::Closing, slot, FlushReason::PollEnd);
+    1
+}
+
+/// What becomes of a frame that came round, or -2 when it did not go round. Global, as [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_return(skb: *mut __sk_buff) -> i32 {
+    in_place::came_round(skb).unwrap_or(in_place::NOT_OURS)
+}
+
 /// A function of its own: inlined, it has LLVM lay out the frame's path so that the verifier walks it many times over.
 #[inline(never)]
 fn event(skb: *mut __sk_buff, mark: u32) -> Option<()> {
@@ -101,6 +161,7 @@ fn event(skb: *mut __sk_buff, mark: u32) -> Option<()> {
     let number = mark & !marker::MASK;
     let event = event_of(number)?;
     gro_core::begin::<Rules>(state, event, &settings.config);
+    maps::backup()?.len = 0;
     let mut run = Run { skb, number };
     // SAFETY: `step` has the signature of a `bpf_loop` callback, and `run` outlives the call.
     unsafe { bpf_loop(gro_core::EVENT_STEPS, step as *mut c_void, (&raw mut run).cast(), 0) };
@@ -132,7 +193,7 @@ extern "C" fn step(_index: u64, run: *mut Run) -> i64 {
         return 1;
     };
     let Some(event) = event_of(number) else { return 1 };
-    let mut tc = Tc { skb, capture: settings.capture, frame: None, number: 0, faults };
+    let mut tc = Tc { skb, faults };
     i64::from(!gro_core::step::<Rules, _, _>(state, &mut Table, &mut tc, event, settings.now))
 }
 

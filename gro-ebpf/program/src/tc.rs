@@ -1,6 +1,7 @@
-//! The datapath: payload moves through map values, packets leave as clones of the skb in hand.
+//! The datapath: payload moves through map values. In redirect mode packets leave as clones of the skb in hand; in in-place mode they
+//! stay in their map value until their carrier comes round.
 
-use super::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record};
+use super::abi::{FAULT_MISSING as MISSING, FRAME_MAX, Faults, Record, Round, mode};
 use super::maps::{self, Backup, Held, OFFSET_MAX};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
@@ -9,19 +10,14 @@ use aya_ebpf::helpers::generated::{
 };
 use core::ops::Range;
 use gro_core::complete::{OUTER_PATCHES, PATCHES};
-use gro_core::{Bypass, Datapath, FlushReason, Merged, Meta, Packet, Patch, Slot};
+use gro_core::{Bypass, Datapath, FlushReason, Merged, Packet, Patch, Slot};
 
 /// A mask over every length and offset of a frame.
 const LEN_MASK: u32 = 0x3fff;
 
-/// The skb in hand and where deliveries go.
+/// The skb in hand. What it carries is in the map value of [`maps::backup`]: a stack has no room for it.
 pub(crate) struct Tc {
     pub(crate) skb: *mut __sk_buff,
-    pub(crate) capture: u32,
-    /// The frame that the skb carries, and its metadata. `None` for a marker.
-    pub(crate) frame: Option<(&'static Backup, Meta)>,
-    /// Number of the frame in hand.
-    pub(crate) number: u32,
     /// What went wrong.
     pub(crate) faults: &'static mut Faults,
 }
@@ -31,11 +27,17 @@ impl Datapath for Tc {
     type Frame = ();
 
     #[inline(always)]
+    fn admits(&mut self, (): &(), _packet: &Packet) -> bool {
+        // Whatever the mode: a branch here would double what the verifier walks.
+        super::gro_admit(self.skb) != 0
+    }
+
+    #[inline(always)]
     fn sum(&mut self, (): &(), range: Range<u32>) -> Option<u16> {
         /// Older kernels take no more in one call.
         const CHUNK: u32 = 512;
         const CHUNKS: u32 = FRAME_MAX.div_ceil(CHUNK);
-        let (backup, ..) = self.frame.as_ref()?;
+        let backup = maps::backup()?;
         let end = range.end;
         let mut sum = 0_i64;
         let mut start = range.start;
@@ -64,26 +66,44 @@ impl Datapath for Tc {
 
     #[inline(always)]
     fn hold(&mut self, slot: Slot, (): (), _packet: &Packet) {
-        let Some((backup, meta)) = &self.frame else { return };
+        let (Some(backup), Some(round)) = (maps::backup(), maps::round()) else {
+            return self.faults.helper |= MISSING;
+        };
+        let slot = slot.index() as u32;
+        // Without a branch, for the verifier's sake: in redirect mode each place of the table has its own buffer.
+        let own = u32::from(round.in_place == 0).wrapping_neg();
+        let index = slot & own | round.free & !own;
+        round.buffers[slot as usize & (Slot::COUNT - 1)] = index;
+        round.todo = Round::HOLD;
+        let partial = u32::from(round.ip_summed == CHECKSUM_PARTIAL);
+        let Some(held) = maps::buffer(index) else { return self.faults.helper |= MISSING };
         let len = opaque_in(&backup.len);
-        let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
+        held.slot = slot;
+        held.state = Held::OPEN;
+        held.segs = 1;
+        held.partial = partial;
         held.len = len;
-        held.hash = meta.hash;
-        held.vlan = meta.vlan;
-        held.first = self.number;
-        held.last = self.number;
+        held.hash = backup.hash;
+        held.vlan = backup.vlan;
+        held.first = backup.number;
+        held.last = backup.number;
         // SAFETY: a frame is at most 16,383 bytes.
         self.faults.helper |= unsafe { load(self.skb, 0, held.bytes.as_mut_ptr(), len) };
     }
 
     #[inline(always)]
     fn append(&mut self, slot: Slot, (): (), packet: &Packet) {
+        let (Some(backup), Some(round)) = (maps::backup(), maps::round()) else {
+            return self.faults.helper |= MISSING;
+        };
+        round.todo = Round::DROP;
+        round.counters.saved_bytes += u64::from(packet.payload);
         let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
         let at = opaque(held.len);
         if at > OFFSET_MAX {
             return self.faults.helper |= MISSING;
         }
-        held.last = self.number;
+        held.last = backup.number;
         held.len += packet.payload_len;
         // SAFETY: `at` plus 16,383 stays inside the value.
         let to = unsafe { held.bytes.as_mut_ptr().add(at as usize) };
@@ -94,53 +114,123 @@ impl Datapath for Tc {
     #[inline(always)]
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
         let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
-        if merged.segs > 1 {
-            for index in 0..PATCHES {
-                write(held, merged.patch(index));
-            }
-            if merged.has_outer() {
-                for index in 0..OUTER_PATCHES {
-                    write(held, merged.outer_patch(index));
-                }
-            }
-        }
-        self.faults.helper |= rewrite(self.skb, held.bytes.as_ptr(), held.len, held.vlan);
-        self.faults.helper |= deliver(self.skb, self.capture);
-        let sent = maps::record(|record| {
-            record.kind = Record::PACKET;
-            record.segs = merged.segs;
-            record.gso_size = u32::from(merged.gso_size);
-            record.gso_type = merged.gso_type;
-            record.len = held.len;
-            record.hash = held.hash;
-            record.vlan = held.vlan;
-            record.why = why as u32;
-            record.first = held.first;
-            record.last = held.last;
-        });
-        self.faults.record += u64::from(!sent);
-        if let Some((backup, meta)) = &self.frame {
-            let len = opaque_in(&backup.len);
-            self.faults.helper |= rewrite(self.skb, backup.bytes.as_ptr(), len, meta.vlan);
-        }
+        close(held, merged, why);
+        super::gro_deliver(self.skb, slot.index() as u32);
     }
 
     #[inline(always)]
     fn pass(&mut self, (): (), why: Bypass) {
-        let Some((backup, meta)) = &self.frame else { return };
-        let len = opaque_in(&backup.len);
-        self.faults.helper |= deliver(self.skb, self.capture);
-        let sent = maps::record(|record| {
-            record.kind = Record::PACKET;
-            record.segs = 1;
-            record.len = len;
-            record.hash = meta.hash;
-            record.vlan = meta.vlan;
-            record.why = 256 + why as u32;
-            record.first = self.number;
-            record.last = self.number;
-        });
-        self.faults.record += u64::from(!sent);
+        super::gro_pass(self.skb, why as u32);
+    }
+}
+
+/// Redirect mode: delivers the packet of a place of the table, by rewriting the skb in hand, and makes that what it was. In-place
+/// mode: nothing, the packet waits for its carrier.
+#[inline(always)]
+pub(crate) fn deliver_held(skb: *mut __sk_buff, index: u32) -> Option<()> {
+    let (settings, faults, backup) = (maps::settings()?, maps::faults()?, maps::backup()?);
+    if settings.mode != mode::REDIRECT {
+        return None;
+    }
+    let held = maps::buffer(index)?;
+    faults.helper |= rewrite(skb, held.bytes.as_ptr(), held.len, held.vlan);
+    faults.helper |= deliver(skb, settings.capture);
+    let sent = maps::record(|record| {
+        record.kind = Record::PACKET;
+        record.segs = held.segs;
+        record.gso_size = held.gso_size;
+        record.gso_type = held.gso_type;
+        record.len = held.len;
+        record.hash = held.hash;
+        record.vlan = held.vlan;
+        record.why = held.why;
+        record.first = held.first;
+        record.last = held.last;
+    });
+    faults.record += u64::from(!sent);
+    let len = opaque_in(&backup.len);
+    if len != 0 {
+        faults.helper |= rewrite(skb, backup.bytes.as_ptr(), len, backup.vlan);
+    }
+    Some(())
+}
+
+/// Redirect mode: delivers the frame in hand. In-place mode: makes a note that it passes.
+#[inline(always)]
+pub(crate) fn deliver_frame(skb: *mut __sk_buff, why: u32) -> Option<()> {
+    let (settings, faults, backup, round) =
+        (maps::settings()?, maps::faults()?, maps::backup()?, maps::round()?);
+    (round.todo, round.why) = (Round::PASS, why);
+    if settings.mode != mode::REDIRECT {
+        return None;
+    }
+    faults.helper |= deliver(skb, settings.capture);
+    let sent = maps::record(|record| {
+        record.kind = Record::PACKET;
+        record.segs = 1;
+        record.len = backup.len;
+        record.hash = backup.hash;
+        record.vlan = backup.vlan;
+        record.why = 256 + why;
+        record.first = backup.number;
+        record.last = backup.number;
+    });
+    faults.record += u64::from(!sent);
+    Some(())
+}
+
+/// The datapath of in-place mode when there is no frame in hand: a packet's carrier came round.
+pub(crate) struct Closing;
+
+impl Datapath for Closing {
+    type Frame = ();
+
+    #[inline(always)]
+    fn sum(&mut self, (): &(), _: Range<u32>) -> Option<u16> {
+        None
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, _: Slot, (): (), _: &Packet) {}
+
+    #[inline(always)]
+    fn append(&mut self, _: Slot, (): (), _: &Packet) {}
+
+    #[inline(always)]
+    fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
+        if let Some(held) = maps::held(slot) {
+            close(held, merged, why);
+        }
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, (): (), _: Bypass) {}
+}
+
+/// `CHECKSUM_PARTIAL` (include/linux/skbuff.h): the checksum field holds the sum of the pseudo-header.
+pub(crate) const CHECKSUM_PARTIAL: u32 = 3;
+
+/// Makes the packet in a buffer whole.
+#[inline(always)]
+fn close(held: &mut Held, merged: &Merged, why: FlushReason) {
+    held.state = Held::CLOSED;
+    held.segs = merged.segs;
+    held.gso_size = u32::from(merged.gso_size);
+    held.gso_type = merged.gso_type;
+    held.why = why as u32;
+    if merged.segs > 1 {
+        for index in 0..PATCHES {
+            write(held, merged.patch(index));
+        }
+        if merged.has_outer() {
+            for index in 0..OUTER_PATCHES {
+                write(held, merged.outer_patch(index));
+            }
+        }
+        // Without a branch, for the verifier's sake.
+        let (complete, pseudo) = (merged.patch(PATCHES - 1).value, merged.pseudo);
+        let value = complete ^ (complete ^ pseudo) & (held.partial as u16).wrapping_neg();
+        write(held, Patch { offset: merged.check, value });
     }
 }
 
@@ -153,12 +243,13 @@ fn write(held: &mut Held, patch: Patch) {
     held.bytes[at + 1] = low;
 }
 
-/// Copies the frame into its map value, and clears what the last word of a checksum would reach behind it.
+/// Copies the first `part` bytes of the frame into its map value. When that is all of it, it clears what the last word of a
+/// checksum would reach behind it.
 #[inline(always)]
-pub(crate) fn back_up(skb: *mut __sk_buff, len: u32) -> Option<&'static Backup> {
+pub(crate) fn back_up(skb: *mut __sk_buff, len: u32, part: u32) -> Option<&'static mut Backup> {
     let backup = maps::backup()?;
     // SAFETY: the value has room for 16,383 bytes.
-    if unsafe { load(skb, 0, backup.bytes.as_mut_ptr(), len) } != 0 {
+    if unsafe { load(skb, 0, backup.bytes.as_mut_ptr(), part) } != 0 {
         return None;
     }
     let end = opaque(len) & LEN_MASK;
@@ -199,7 +290,7 @@ fn deliver(skb: *mut __sk_buff, capture: u32) -> u64 {
 
 /// Makes the skb in hand carry `len` bytes at `from` and this VLAN tag. 0, or an error.
 #[inline(always)]
-fn rewrite(skb: *mut __sk_buff, from: *const u8, len: u32, vlan: u32) -> u64 {
+pub(crate) fn rewrite(skb: *mut __sk_buff, from: *const u8, len: u32, vlan: u32) -> u64 {
     let len = opaque(len) & LEN_MASK;
     if len == 0 {
         return MISSING;

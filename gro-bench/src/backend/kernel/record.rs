@@ -26,7 +26,7 @@ const TAG: usize = 4;
 
 /// The canonical form: the packet as delivered, but for a checksum that the kernel left to the NIC.
 pub(super) fn record(packet: Packet, captured: Captured) -> Result<Record, BackendError> {
-    let Captured { mut bytes, mut vlan } = captured;
+    let Captured { mut bytes, mut vlan, .. } = captured;
     if vlan != 0 && bytes.len() >= MACS && packet.len as usize == bytes.len() + TAG {
         // It was in the bytes until `skb_vlan_untag` (net/core/skbuff.c), behind GRO and in front of the socket.
         bytes.splice(MACS..MACS, vlan.to_be_bytes());
@@ -105,8 +105,11 @@ mod tests {
         let partial = Some(Partial { start: 18, offset: 2 });
         let packet = Packet { len: 22, hash: 0, segs: 2, gso_size: 1, gso_type: 1, partial };
         // The socket's bytes lack the tag, and the sum is to start behind it.
-        let captured =
-            Captured { bytes: [[0; 14].as_slice(), &[0xf0, 0, 0, 0x0f]].concat(), vlan: 0x8100_0005 };
+        let captured = Captured {
+            bytes: [[0; 14].as_slice(), &[0xf0, 0, 0, 0x0f]].concat(),
+            vlan: 0x8100_0005,
+            mark: 0,
+        };
         let tagged = record(packet, captured.clone()).unwrap();
         assert_eq!((tagged.bytes[14..].to_vec(), tagged.vlan), (vec![0xf0, 0, 0x0f, 0xf0], 0x8100_0005));
         // A tag that the device had stripped is in no length.
@@ -137,7 +140,7 @@ mod tests {
         let partial = Some(Partial { start: 70, offset: 6 });
         let gso_type = GSO_UDP_TUNNEL_CSUM;
         let packet = Packet { len: 78, hash: 0, segs: 2, gso_size: 1, gso_type, partial };
-        let bytes = record(packet, Captured { bytes: frame, vlan: 0 }).unwrap().bytes;
+        let bytes = record(packet, Captured { bytes: frame, vlan: 0, mark: 0 }).unwrap().bytes;
         // The inner datagram sums to nothing: its field is 0xFFFF, and the outer one completes 0xF00F.
         assert_eq!((&bytes[68..70], &bytes[76..78]), (&[0x0f, 0xf0][..], &[0xff; 2][..]));
     }

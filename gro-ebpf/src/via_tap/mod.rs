@@ -1,0 +1,305 @@
+//! The userspace engine between an interface and its stack.
+//!
+//! ```text
+//!   IF ─► packet socket ─► ring ─► engine ─► TAP ─► tc ingress of the TAP ─► tc ingress of IF ─► the stack, as from IF
+//! ```
+//!
+//! What arrives at the interface is read from a ring, merged, and written to a TAP device as packets with a segment size
+//! (`virtio_net_hdr`), which a small program sends back to the interface's ingress; there the originals were dropped. For the host
+//! nothing changes but the size of packets: addresses, routes, bridges and sockets stay with the interface. Unlike skbs that a
+//! tc program grows, these packets can be forwarded, are longer than 15 KB, and may be datagrams.
+//!
+//! It lives as long as this process. When the process ends, in whatever way, its sockets end with it, no frame is taken any more and
+//! none dropped; a process that does not work for a second gets no more frames.
+//!
+//! What a packet socket does not pass on is lost on the way: `skb->mark`, the receive timestamp and the NIC's hash.
+
+mod flow_hash;
+mod programs;
+mod ring;
+mod sys;
+mod tap;
+mod worker;
+
+pub mod abi;
+
+use crate::live::{Mode, Snapshot, SnapshotConfig};
+use crate::program::LoadError;
+use abi::{ALREADY_MERGED, NOT_IP, PROTOCOL, UDP_OFF};
+use gro_core::{Bypass, Config, Linux7, Linux612, Linux618, Release, UdpMode};
+use programs::Programs;
+use ring::Ring;
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use sys::interface_request;
+use tap::Tap;
+use worker::Shared;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct ViaTapOptions {
+    /// The interface, of the calling thread's network namespace.
+    pub interface: String,
+    /// Name of the TAP device to make; a `%d` in it becomes the first free number.
+    pub tap: String,
+    /// Rings, engines and threads, among which flows are shared out: 1 to 256.
+    pub queues: u32,
+    /// The engine's config. Tunnels and a flush timeout are not used.
+    pub config: Config,
+    /// The rule set.
+    pub profile: Release,
+    /// Frames that a ring has room for, at least 1.
+    pub ring_frames: u32,
+}
+
+/// Why it does not start, or how it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ViaTapError {
+    /// The process may not.
+    #[error("needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON: run as root")]
+    Capability,
+    /// There is no such interface.
+    #[error("no interface {0} here: `ip link` lists them, and --netns names another namespace")]
+    NoInterface(String),
+    /// It is no Ethernet interface.
+    #[error("{0} has no Ethernet header, which the way back through a TAP device needs")]
+    NotEthernet(String),
+    /// An option is out of range.
+    #[error("{0}")]
+    Option(String),
+    /// The kernel lacks something.
+    #[error("this kernel has no {0}")]
+    Unsupported(&'static str),
+    /// The programs were refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A step failed.
+    #[error("{step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended by itself.
+    #[error("stopped: {0}")]
+    Failed(String),
+}
+
+/// It runs until [`ViaTap::stop`] or until it is dropped.
+pub struct ViaTap {
+    programs: Programs,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    empty: Snapshot,
+    tap: String,
+}
+
+/// Most threads.
+const QUEUES_MAX: u32 = 256;
+/// Time for the programs that run on other CPUs to end once the gate is shut.
+const GRACE: Duration = Duration::from_millis(2);
+
+impl ViaTap {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What is missing, with the cure; nothing is left behind.
+    pub fn start(options: &ViaTapOptions) -> Result<Self, ViaTapError> {
+        let config = config(options)?;
+        let interface = &options.interface;
+        let (ifindex, mtu) = ethernet(interface)?;
+        let netns = std::fs::metadata("/proc/thread-self/ns/net")
+            .map_err(step("looking up the network namespace"))?
+            .ino();
+        let (mut programs, gate) = Programs::load(ifindex, config.udp != UdpMode::Off)?;
+
+        let tap = Tap::open(&options.tap, options.queues).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+                ViaTapError::Unsupported("TAP device: load the module `tun`, and look for /dev/net/tun")
+            }
+            Some(libc::EBUSY | libc::EINVAL) => ViaTapError::Option(format!(
+                "no TAP device can be named {}: choose another --tap",
+                options.tap
+            )),
+            _ => step("making a TAP device")(error),
+        })?;
+        if config.udp != UdpMode::Off && !tap.takes_udp() {
+            return Err(ViaTapError::Unsupported(
+                "TAP device that takes merged datagrams (Linux 6.2): leave --udp out",
+            ));
+        }
+        let filter = programs.filter()?;
+        let rings = (0..options.queues).map(|_| Ring::open(options.ring_frames, mtu, filter));
+        let rings: Vec<Ring> = rings.collect::<io::Result<_>>().map_err(step("making a packet socket"))?;
+
+        // Up to here nothing sees a frame; up to the opening of the gate every frame passes.
+        let mut group = None;
+        for ring in &rings {
+            ring.bind(ifindex).map_err(step("binding a packet socket"))?;
+            if rings.len() > 1 {
+                group = Some(ring.join(group).map_err(step("sharing flows out among packet sockets"))?);
+            }
+        }
+        programs.attach(interface, &tap.name)?;
+
+        let mut empty =
+            Snapshot::new(interface, ifindex, netns, Mode::ViaTap, SnapshotConfig::new(&config, true));
+        "packet".clone_into(&mut empty.hook);
+        options.profile.name().clone_into(&mut empty.profile);
+        for byte in options.profile.program_hash() {
+            let _ = write!(empty.program_hash, "{byte:02x}");
+        }
+        empty.pid = Some(std::process::id());
+
+        // SAFETY: plain system call; the result is checked.
+        let wake =
+            sys::owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).map_err(step("making an eventfd"))?;
+        let shared = Arc::new(Shared::new(options.queues, wake, gate));
+        let mut this = Self { programs, shared, threads: Vec::new(), empty, tap: tap.name };
+        let run = match options.profile {
+            Release::Linux612 => worker::run::<Linux612>,
+            Release::Linux618 => worker::run::<Linux618>,
+            Release::Linux7 => worker::run::<Linux7>,
+        };
+        for (index, (ring, queue)) in rings.into_iter().zip(tap.queues).enumerate() {
+            let shared = Arc::clone(&this.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("gro-via-{index}"))
+                .spawn(move || run(index, config, ring, queue, &shared))
+                .map_err(step("starting a thread"))?;
+            this.threads.push(thread);
+        }
+        this.shared.gate.open(sys::monotonic_ns());
+        Ok(this)
+    }
+
+    /// Name of the TAP device.
+    pub fn tap(&self) -> &str {
+        &self.tap
+    }
+
+    /// Whether it works. It ends by itself when the interface or the TAP device is taken away; [`ViaTap::stop`] then says why.
+    pub fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// What was counted so far. Counters of a busy queue are up to 10 ms old, drops of a full ring up to 100 ms.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.empty.clone();
+        let passed = self.programs.passed();
+        for (why, reason) in
+            [(Bypass::NotIp, NOT_IP), (Bypass::Protocol, PROTOCOL), (Bypass::UdpOff, UDP_OFF)]
+        {
+            let passed = passed[reason as usize];
+            add_passed(&mut snapshot, why, passed.packets, passed.bytes);
+        }
+        snapshot.guards.already_merged = passed[ALREADY_MERGED as usize].packets;
+        for (number, queue) in (0..).zip(&self.shared.queues) {
+            let totals = queue.totals();
+            snapshot.add_cpu(number, &totals.counters, totals.digest);
+            snapshot.bytes += totals.bytes;
+            add_passed(&mut snapshot, Bypass::Protocol, totals.foreign, totals.foreign_bytes);
+            let guards = &mut snapshot.guards;
+            guards.already_merged += totals.already_merged;
+            guards.truncated += totals.truncated;
+            guards.ring_full += totals.ring_full;
+            guards.tap_refused += totals.tap_refused;
+        }
+        snapshot
+    }
+
+    /// Ends it: what arrived is delivered, then everything is taken away. Gives the last counters.
+    ///
+    /// # Errors
+    /// [`ViaTapError::Failed`] when it had ended by itself.
+    pub fn stop(mut self) -> Result<Snapshot, ViaTapError> {
+        self.end();
+        let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            None => Ok(self.snapshot()),
+            Some(reason) => Err(ViaTapError::Failed(reason)),
+        }
+    }
+
+    fn end(&mut self) {
+        self.shared.gate.shut();
+        std::thread::sleep(GRACE);
+        self.shared.stop();
+        for thread in self.threads.drain(..) {
+            // It catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ViaTap {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn add_passed(snapshot: &mut Snapshot, why: Bypass, packets: u64, bytes: u64) {
+    snapshot.wire_packets += packets;
+    snapshot.wire_bytes += bytes;
+    snapshot.packets += packets;
+    snapshot.bytes += bytes;
+    *snapshot.bypass.entry(why.name().to_owned()).or_default() += packets;
+}
+
+/// The engine's config, of which everything can be delivered.
+fn config(options: &ViaTapOptions) -> Result<Config, ViaTapError> {
+    let refuse = |text: String| Err(ViaTapError::Option(text));
+    if !(1..=QUEUES_MAX).contains(&options.queues) {
+        return refuse(format!("{} queues: 1 to {QUEUES_MAX} are possible", options.queues));
+    }
+    if options.ring_frames == 0 {
+        return refuse("a ring of 0 frames: give it at least 1".to_owned());
+    }
+    let Config { gro_max_size, gro_ipv4_max_size, .. } = options.config;
+    for size in [gro_max_size, gro_ipv4_max_size] {
+        if size == 0 || size > tap::LONGEST {
+            let longest = tap::LONGEST;
+            return refuse(format!(
+                "a gro_max_size of {size}: a TAP device surely takes packets of up to {longest} bytes, so give 1 to {longest}"
+            ));
+        }
+    }
+    // A `virtio_net_hdr` has no form for a tunnel. Nothing is held over the end of a poll, since the slots of a ring are not.
+    Ok(Config { tunnels: 0, flush_timeout: 0, hz: 250, vlan: gro_core::VlanMode::Stripped, ..options.config })
+}
+
+/// Index and MTU of an interface.
+fn ethernet(interface: &str) -> Result<(u32, u32), ViaTapError> {
+    const ETHERNET: libc::sa_family_t = 1;
+    let request = |number: libc::Ioctl| {
+        interface_request(interface, number, |_| {}).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => ViaTapError::NoInterface(interface.to_owned()),
+            _ if error.kind() == io::ErrorKind::InvalidInput => ViaTapError::Option(error.to_string()),
+            _ => step("looking up an interface")(error),
+        })
+    };
+    // SAFETY: each request fills in the field that is read, and every bit pattern is a number.
+    let (index, mtu, kind) = unsafe {
+        (
+            request(libc::SIOCGIFINDEX as libc::Ioctl)?.ifr_ifru.ifru_ifindex,
+            request(libc::SIOCGIFMTU as libc::Ioctl)?.ifr_ifru.ifru_mtu,
+            request(libc::SIOCGIFHWADDR as libc::Ioctl)?.ifr_ifru.ifru_hwaddr.sa_family,
+        )
+    };
+    if kind != ETHERNET {
+        return Err(ViaTapError::NotEthernet(interface.to_owned()));
+    }
+    Ok((index as u32, mtu as u32))
+}
+
+fn step(step: &'static str) -> impl Fn(io::Error) -> ViaTapError {
+    move |source| match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ViaTapError::Capability,
+        _ => ViaTapError::Step { step, source },
+    }
+}
