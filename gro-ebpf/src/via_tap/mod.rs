@@ -32,7 +32,7 @@ use aya::util::KernelVersion;
 use gro_core::{Bypass, Config, Linux7, Linux612, Linux618, Release, UdpMode};
 use programs::Programs;
 use ring::Ring;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -282,6 +282,20 @@ impl ViaTap {
                 });
             }
         }
+    }
+}
+
+impl fmt::Debug for ViaTap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tap, hook, threads, .. } = self;
+        let interface = &self.empty.interface;
+        formatter
+            .debug_struct("ViaTap")
+            .field("interface", interface)
+            .field("tap", tap)
+            .field("hook", hook)
+            .field("queues", &threads.len())
+            .finish_non_exhaustive()
     }
 }
 
