@@ -90,7 +90,7 @@ pub enum ViaTapError {
     Unsupported(&'static str),
     /// The programs were refused.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(LoadError),
     /// A step failed.
     #[error("{step}: {source}")]
     Step {
@@ -357,6 +357,16 @@ fn ethernet(interface: &str) -> Result<(u32, u32), ViaTapError> {
         return Err(ViaTapError::NotEthernet(interface.to_owned()));
     }
     Ok((index as u32, mtu as u32))
+}
+
+impl From<LoadError> for ViaTapError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            // It needs more of them than other programs.
+            LoadError::Capability => Self::Capability,
+            error => Self::Load(error),
+        }
+    }
 }
 
 fn step(step: &'static str) -> impl Fn(io::Error) -> ViaTapError {
