@@ -32,7 +32,7 @@ use aya::util::KernelVersion;
 use gro_core::{Bypass, Config, Linux7, Linux612, Linux618, Release, UdpMode};
 use programs::Programs;
 use ring::Ring;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -90,7 +90,7 @@ pub enum ViaTapError {
     Unsupported(&'static str),
     /// The programs were refused.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(LoadError),
     /// A step failed.
     #[error("{step}: {source}")]
     Step {
@@ -285,6 +285,20 @@ impl ViaTap {
     }
 }
 
+impl fmt::Debug for ViaTap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tap, hook, threads, .. } = self;
+        let interface = &self.empty.interface;
+        formatter
+            .debug_struct("ViaTap")
+            .field("interface", interface)
+            .field("tap", tap)
+            .field("hook", hook)
+            .field("queues", &threads.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for ViaTap {
     fn drop(&mut self) {
         self.end();
@@ -343,6 +357,16 @@ fn ethernet(interface: &str) -> Result<(u32, u32), ViaTapError> {
         return Err(ViaTapError::NotEthernet(interface.to_owned()));
     }
     Ok((index as u32, mtu as u32))
+}
+
+impl From<LoadError> for ViaTapError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            // It needs more of them than other programs.
+            LoadError::Capability => Self::Capability,
+            error => Self::Load(error),
+        }
+    }
 }
 
 fn step(step: &'static str) -> impl Fn(io::Error) -> ViaTapError {

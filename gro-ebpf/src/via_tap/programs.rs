@@ -7,7 +7,7 @@ use crate::object_file::Object;
 use crate::program::{LoadError, classifier, describe, describe_load};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program};
-use aya::programs::{LinkOrder, SchedClassifier, SocketFilter, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SocketFilter, TcAttachType};
 use aya::{Ebpf, EbpfLoader, Pod};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
@@ -35,12 +35,12 @@ impl Programs {
             .load(Object::via_tap().bytes())
             .map_err(|error| describe_load(&error))?;
         for name in [INGRESS, TAP] {
-            classifier(&mut ebpf, name)?.load().map_err(|error| LoadError::Refused(describe(&error)))?;
+            classifier(&mut ebpf, name)?.load().map_err(refused)?;
         }
         let filter = ebpf.program_mut(FILTER).ok_or(LoadError::Missing(FILTER))?;
         let filter: &mut SocketFilter =
             filter.try_into().map_err(|_| LoadError::Missing("socket filter of that name"))?;
-        filter.load().map_err(|error| LoadError::Refused(describe(&error)))?;
+        filter.load().map_err(refused)?;
         let gate = ebpf.take_map("GATE").ok_or(LoadError::Missing("map GATE"))?;
         let gate = Array::try_from(gate).map_err(|error| LoadError::Map("GATE", error.to_string()))?;
         let value = Gate { beat: 0, open: 0, udp: u32::from(udp) };
@@ -83,6 +83,14 @@ impl Programs {
         }
         sums
     }
+}
+
+/// The programs note and compare the address of a packet, which takes CAP_PERFMON.
+fn refused(error: ProgramError) -> LoadError {
+    let text = describe(&error);
+    let is_right =
+        ["not permitted", "leaks addr", "pointer comparison prohibited"].iter().any(|why| text.contains(why));
+    if is_right { LoadError::Capability } else { LoadError::Refused(text) }
 }
 
 const FILTER: &str = "via_filter";

@@ -1,8 +1,8 @@
 //! A packet socket with a receive ring: the kernel writes frames into memory that this process reads (packet(7),
 //! Documentation/networking/packet_mmap.rst).
 //!
-//! Slots are as long as the interface's frames. A longer one, as a veth hands over that its sender did not segment, comes cut off in
-//! its slot and whole through the socket's queue (`PACKET_COPY_THRESH`).
+//! Slots are as long as the interface's frames, up to 9 KB. A longer one, as a veth hands over that its sender did not segment,
+//! comes cut off in its slot and whole through the socket's queue (`PACKET_COPY_THRESH`).
 
 use super::sys::{self, option, read_option};
 use bytes::Bytes;
@@ -237,7 +237,8 @@ impl Layout {
         const ETHERNET: usize = 14;
         /// Larger ones are hard to find in fragmented memory.
         const BLOCK: usize = 1 << 18;
-        const LONGEST: usize = 65_535;
+        /// Jumbo frames. What is longer comes through the socket's queue, rather than that all slots are as long.
+        const LONGEST: usize = 9_216;
         let frame = ETHERNET + (mtu as usize).min(LONGEST);
         // A multiple of the cache line, and of what the kernel aligns to.
         let slot = (BEFORE + frame).next_multiple_of(64);
@@ -316,7 +317,7 @@ mod tests {
     fn slots_hold_a_frame_and_do_not_overlap() {
         for (slots, mtu) in [(1, 68), (4096, 1500), (1000, 9000), (7, 65_535), (100, u32::MAX)] {
             let layout = Layout::of(slots, mtu);
-            assert!(layout.slots >= slots && layout.slot >= BEFORE + 14 + mtu.min(65_535) as usize);
+            assert!(layout.slots >= slots && layout.slot >= BEFORE + 14 + mtu.min(9_216) as usize);
             assert_eq!((layout.slot % 16, layout.block % 4096), (0, 0));
             for slot in 1..layout.slots {
                 let (one, next) = (layout.offset(slot - 1), layout.offset(slot));
