@@ -223,8 +223,10 @@ pub struct Round {
     pub turns: u32,
     /// Turns up to this one are done.
     pub done: u32,
-    /// Buffer given out last.
-    pub buffer: u32,
+    /// Buffers that were ever given out.
+    pub used: u32,
+    /// One more than the buffer that became free last, which is given out first: it is still in the cache. 0 for none.
+    pub freed: u32,
     /// Of the frame in hand: the buffer that it may be held in.
     pub free: u32,
     /// Of the frame in hand: what becomes of it, a number of [`Round`].
@@ -235,6 +237,8 @@ pub struct Round {
     pub in_place: u32,
     /// Of the frame in hand: `CHECKSUM_*`.
     pub ip_summed: u32,
+    /// Of the frame in hand: bytes of it that were copied to be looked at.
+    pub part: u32,
     /// Of the frame in hand: why it passes, a number of [`gro_core::Bypass`].
     pub why: u32,
     /// Of the frame in hand: what its socket is looked up with.
@@ -292,6 +296,8 @@ pub struct RoundCounters {
     pub not_local: u64,
     /// So long that a second one would not fit.
     pub no_room: u64,
+    /// Not held because its headers are not in one piece.
+    pub scattered: u64,
     /// Not held because every buffer was in use.
     pub no_buffer: u64,
     /// Not sent round because `FLIGHTS` was full.

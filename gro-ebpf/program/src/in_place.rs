@@ -25,7 +25,7 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_redirect, bpf_set_hash, bpf_sk_release, bpf_skb_change_proto,
     bpf_skc_lookup_tcp,
 };
-use gro_core::{Bypass, Packet};
+use gro_core::{Bypass, Packet, STORAGE};
 
 /// [`came_round`] says so of a frame that did not go round.
 pub(crate) const NOT_OURS: i32 = -2;
@@ -101,7 +101,11 @@ fn decided(skb: *mut __sk_buff) -> Option<i32> {
         Round::DROP => Some(DROP),
         Round::HOLD => {
             let buffer = round.free;
-            round.buffer = buffer;
+            if round.freed != 0 {
+                round.freed = maps::buffer(buffer)?.next;
+            } else {
+                round.used += 1;
+            }
             round.counters.carriers += 1;
             // `admits` saw to it that there is a number.
             go_round(skb, mark, round.flow, buffer + 1)
@@ -339,7 +343,7 @@ fn fill(skb: *mut __sk_buff, index: u32, own: bool) -> Option<Filled> {
     let held = maps::buffer(index)?;
     let round = maps::round()?;
     if own && held.segs <= 1 {
-        held.state = Held::FREE;
+        free(round, held, index);
         return Some(Filled::Whole);
     }
     // SAFETY: `skb` is the context.
@@ -354,13 +358,15 @@ fn fill(skb: *mut __sk_buff, index: u32, own: bool) -> Option<Filled> {
         let is = u16::from_ne_bytes([held.bytes[12], held.bytes[13]]);
         (*skb).protocol as u16 != is && bpf_skb_change_proto(skb, is, 0) != 0
     };
-    let errors = tc::rewrite(skb, held.bytes.as_ptr(), held.len, held.vlan);
+    // Its first frame is in its own carrier already.
+    let there = if own { held.first_len } else { 0 };
+    let errors = tc::become_packet(skb, held, there);
     round.counters.helper_errors += u64::from(errors != 0);
     if differs {
         // It was neither, as the frame of a drain.
         return Some(Filled::Again);
     }
-    held.state = Held::FREE;
+    free(round, held, index);
     // SAFETY: `skb` is the context.
     unsafe {
         // The engine verified the checksums of all segments, or the device did.
@@ -369,6 +375,13 @@ fn fill(skb: *mut __sk_buff, index: u32, own: bool) -> Option<Filled> {
         }
     }
     Some(Filled::Whole)
+}
+
+#[inline(always)]
+fn free(round: &mut Round, held: &mut Held, index: u32) {
+    held.state = Held::FREE;
+    held.next = round.freed;
+    round.freed = index + 1;
 }
 
 /// An skb of another CPU. It goes up as it is; what joined it is delivered there, when something else comes back.
@@ -406,6 +419,10 @@ pub(crate) fn admits(skb: *mut __sk_buff) -> Option<bool> {
         round.counters.no_room += 1;
         return Some(false);
     }
+    if packet.payload > round.part {
+        round.counters.scattered += 1;
+        return Some(false);
+    }
     if settings.in_place.forwarding == 0 {
         // SAFETY: a plain helper.
         let now = unsafe { bpf_jiffies64() } as u32;
@@ -431,13 +448,11 @@ fn free_buffer(round: &mut Round, buffers: u32, flights: u32) -> u32 {
         round.counters.no_number += 1;
         return NO_BUFFER;
     }
-    /// Buffers come back in the order in which they were given out, but for those of lost carriers.
-    const STEPS: u32 = 4;
-    for step in 1..=STEPS {
-        let index = (round.buffer.wrapping_add(step)) % buffers.max(1);
-        if maps::buffer(index).is_some_and(|held| held.state == Held::FREE) {
-            return index;
-        }
+    if round.freed != 0 {
+        return round.freed - 1;
+    }
+    if round.used < buffers {
+        return round.used;
     }
     round.counters.no_buffer += 1;
     NO_BUFFER
@@ -514,6 +529,19 @@ fn ip_summed(skb: *mut __sk_buff, round: &mut Round, offset: u32, bit: u32) -> u
 pub(crate) fn is_vouched(ip_summed: u32) -> bool {
     const CHECKSUM_UNNECESSARY: u32 = 1;
     ip_summed == CHECKSUM_UNNECESSARY || ip_summed == CHECKSUM_PARTIAL
+}
+
+/// How much of a frame is looked at: what lies in one piece, which is quick to copy, if headers may be all of that. Drivers put them
+/// there; `admits` declines what has more.
+#[inline(always)]
+pub(crate) fn header_part(skb: *mut __sk_buff, len: u32) -> u32 {
+    /// Ethernet, IPv4 and TCP without options.
+    const LEAST: u32 = 54;
+    // SAFETY: `skb` is the context; the fields are plain words.
+    let linear = unsafe { (*skb).data_end.wrapping_sub((*skb).data) };
+    let most = if linear >= LEAST { linear } else { len };
+    let most = if most < len { most } else { len };
+    if most < STORAGE as u32 { most } else { STORAGE as u32 }
 }
 
 /// Keeps frames with a checksum and frames without one in flows of their own: they must not be in one packet. It is no bit by which a

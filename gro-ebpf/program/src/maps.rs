@@ -42,7 +42,12 @@ pub(crate) struct Held {
     pub(crate) slot: u32,
     /// 1 when its checksum field is to hold the pseudo-header sum only, as in its frames (`CHECKSUM_PARTIAL`).
     pub(crate) partial: u32,
-    pad: [u32; 4],
+    /// Bytes of the first frame, and of its headers, which are rewritten.
+    pub(crate) first_len: u32,
+    pub(crate) header_len: u32,
+    /// Of a free one: one more than the next free one, 0 for none.
+    pub(crate) next: u32,
+    pad: [u32; 1],
     pub(crate) bytes: [u8; HELD_MAX],
 }
 

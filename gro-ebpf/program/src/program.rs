@@ -19,7 +19,7 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
-use gro_core::{BUCKETS, DEPTH, Event, FlushReason, Input, Meta, Profile as _, STORAGE, Slot, Window, parse};
+use gro_core::{BUCKETS, DEPTH, Event, FlushReason, Input, Meta, Profile as _, Slot, Window, parse};
 use maps::Table;
 use tc::Tc;
 
@@ -77,7 +77,8 @@ pub(crate) fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
         (maps::settings()?, maps::state()?, maps::faults()?, maps::round()?);
     let verified = in_place::is_vouched(round.ip_summed);
     // The whole frame where it is delivered from there or its sum is wanted.
-    let part = if verified && len > STORAGE as u32 { STORAGE as u32 } else { len };
+    let part = if verified { in_place::header_part(skb, len) } else { len };
+    round.part = part;
     let Some(backup) = tc::back_up(skb, len, part) else {
         faults.refused += 1;
         return None;

@@ -81,6 +81,7 @@ impl Datapath for Tc {
         held.slot = slot;
         held.state = Held::OPEN;
         held.segs = 1;
+        held.first_len = len;
         held.partial = partial;
         held.len = len;
         held.hash = backup.hash;
@@ -218,6 +219,7 @@ fn close(held: &mut Held, merged: &Merged, why: FlushReason) {
     held.gso_size = u32::from(merged.gso_size);
     held.gso_type = merged.gso_type;
     held.why = why as u32;
+    held.header_len = u32::from(merged.header_len);
     if merged.segs > 1 {
         for index in 0..PATCHES {
             write(held, merged.patch(index));
@@ -303,6 +305,29 @@ pub(crate) fn rewrite(skb: *mut __sk_buff, from: *const u8, len: u32, vlan: u32)
     unsafe {
         errors |= bpf_skb_change_tail(skb, len, 0) as u64;
         errors |= bpf_skb_store_bytes(skb.cast(), 0, from.cast(), len, 0) as u64;
+    }
+    errors
+}
+
+/// As [`rewrite`], of a merged packet of whose bytes the first `there` are in the skb, but for changes in the headers. 0, or an error.
+#[inline(always)]
+pub(crate) fn become_packet(skb: *mut __sk_buff, held: &Held, there: u32) -> u64 {
+    let there = opaque(there);
+    let headers = opaque(held.header_len) & 0x1ff;
+    if there == 0 || there > OFFSET_MAX || headers == 0 {
+        return rewrite(skb, held.bytes.as_ptr(), held.len, held.vlan);
+    }
+    let rest = opaque(held.len.wrapping_sub(there)) & LEN_MASK;
+    if rest == 0 {
+        return MISSING;
+    }
+    let mut errors = 0;
+    // SAFETY: `skb` is the context; the value has room for two times 16,383 bytes; helpers check the rest.
+    unsafe {
+        errors |= bpf_skb_change_tail(skb, held.len, 0) as u64;
+        errors |= bpf_skb_store_bytes(skb.cast(), 0, held.bytes.as_ptr().cast(), headers, 0) as u64;
+        let from = held.bytes.as_ptr().add(there as usize);
+        errors |= bpf_skb_store_bytes(skb.cast(), there, from.cast(), rest, 0) as u64;
     }
     errors
 }

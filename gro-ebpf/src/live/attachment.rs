@@ -402,6 +402,7 @@ fn add(carriers: &mut Carriers, guards: &mut Guards, counters: &RoundCounters) {
     guards.too_long += counters.too_long;
     guards.not_local += counters.not_local;
     guards.no_room += counters.no_room;
+    guards.scattered += counters.scattered;
     guards.no_buffer += counters.no_buffer;
     guards.no_number += counters.no_number;
     guards.helper_errors += counters.helper_errors;

@@ -170,6 +170,8 @@ counters!(
         not_local,
         /// A frame was so long that a second one would not fit.
         no_room,
+        /// A frame's headers did not lie in one piece.
+        scattered,
         /// No buffer was free.
         no_buffer,
         /// No carrier number was free.
