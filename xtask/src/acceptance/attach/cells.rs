@@ -68,12 +68,13 @@ impl Cell {
         let watched = watch.end()?;
         let (intact, segments) = (carried.is_intact(), snapshot.segments_a_merge());
         let value = format!(
-            "{} of 8 equal, {}, {segments:.1} segments a merge, {:.2} Gb/s, {} sent again; {}",
+            "{} of 8 equal, {}, {segments:.2} segments a merge, {:.2} Gb/s, {} sent again; {}; flushed by {}",
             carried.flows.iter().filter(|flow| flow.sent == flow.received).count(),
             watched.words(),
             carried.gbit_per_second(),
             carried.retransmitted,
-            snapshot.troubles()
+            snapshot.troubles(),
+            snapshot.reasons()
         );
         // It took part: at MTU 9000 the tc program has no room to merge two.
         let has_room = self.options.mtu == 1_500 || matches!(receiver, Receiver::ViaTap(_));
