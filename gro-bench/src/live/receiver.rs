@@ -145,6 +145,13 @@ impl Snapshot {
         (self.merged_segments + self.merged_packets) as f64 / self.merged_packets.max(1) as f64
     }
 
+    /// Why packets left, the most frequent first, in words.
+    pub fn reasons(&self) -> String {
+        let mut reasons: Vec<_> = self.flush.iter().filter(|&(_, &count)| count > 0).collect();
+        reasons.sort_by_key(|&(_, &count)| std::cmp::Reverse(count));
+        reasons.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    }
+
     /// A guard's or a carrier's count that is not 0, in words.
     pub fn troubles(&self) -> String {
         let all = self.carriers.iter().chain(&self.guards).filter(|&(_, &count)| count > 0);

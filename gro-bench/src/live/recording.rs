@@ -132,8 +132,12 @@ impl Recording {
                 let wanted = left.pop_front();
                 if wanted != Some(frame) {
                     let at = wanted.and_then(|wanted| wanted.iter().zip(frame).position(|(a, b)| a != b));
+                    let fate = match left.iter().position(|later| *later == frame) {
+                        Some(later) => format!("it was sent {} frames later", later + 1),
+                        None => "it is none of those still to come".to_owned(),
+                    };
                     return Err(format!(
-                        "packet {number} of {key:?}, segment {piece} of {}: {} bytes instead of {}, first difference at {at:?}",
+                        "packet {number} of {key:?}, segment {piece} of {}: {} bytes instead of {}, first difference at {at:?}; {fate}",
                         frames.len(),
                         frame.len(),
                         wanted.map_or(0, |wanted| wanted.len()),

@@ -25,8 +25,6 @@ pub struct Load {
     pub pace: Option<u64>,
     /// `SO_RCVBUF` of each receiver, which bounds what is on the way; the kernel's own choice otherwise.
     pub receive_buffer: Option<u32>,
-    /// `SO_SNDBUF` of the senders. TCP sets PSH wherever a sender waits for room in it.
-    pub send_buffer: Option<u32>,
     /// The CPUs of the sender's and of the receiver's threads; where they please otherwise.
     pub cpus: Option<[usize; 2]>,
     /// When it must be done.
@@ -54,7 +52,6 @@ impl Default for Load {
             content: Content::Hashed { seed: 1 },
             pace: None,
             receive_buffer: None,
-            send_buffer: None,
             cpus: None,
             patience: Duration::from_secs(120),
         }
@@ -180,8 +177,8 @@ impl Bound<'_> {
 
 /// How often a blocked thread looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
-/// Bytes of a write and of a read. TCP sets PSH at the end of each write, and there every merge ends.
-const CHUNK: usize = 1 << 20;
+/// Bytes of a write and of a read.
+const CHUNK: usize = 128 << 10;
 const FIRST_PORT: u16 = 5_201;
 
 fn receiver(
@@ -256,9 +253,6 @@ fn sender(
     pin(load.cpus.map(|[cpu, _]| cpu))?;
     let address = SocketAddr::new(topology.address(Place::B, load.ipv6), FIRST_PORT + number as u16);
     let mut stream = connect(address)?;
-    if let Some(size) = load.send_buffer {
-        option(&stream, libc::SOL_SOCKET, libc::SO_SNDBUF, size as libc::c_int)?;
-    }
     if let Some(pace) = load.pace {
         let each = pace / load.flows as u64;
         option(&stream, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, each)?;

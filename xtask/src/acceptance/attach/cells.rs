@@ -7,9 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 const BYTES: u64 = 1_000_000_000;
-/// Of bulk transfers. A sender sets PSH wherever it waits for room in its own buffer, and each time it has written half a window
-/// (`tcp_sendmsg_locked`, `forced_push`, net/ipv4/tcp.c); there every merge ends, the kernel's too.
-const BUFFER: u32 = 4 << 20;
 
 /// One cell.
 struct Cell {
@@ -37,7 +34,7 @@ impl Cell {
 
     fn name(&self, receiver: &Receiver) -> String {
         format!(
-            "{}: 8 flows, 1 GB, buffers of 4 MB, checksum offload {}, MTU {}, {}, {}",
+            "{}: 8 flows, 1 GB, checksum offload {}, MTU {}, {}, {}",
             receiver.name(),
             if self.options.checksum_offload { "on" } else { "off" },
             self.options.mtu,
@@ -63,26 +60,21 @@ impl Cell {
         let topology = Topology::build(self.options)?;
         let attached = receiver.start(&topology, gro)?;
         let watch = Watch::start(&topology)?;
-        let load = Load {
-            bytes: BYTES,
-            ipv6: self.ipv6,
-            patience: Duration::from_secs(300),
-            receive_buffer: Some(BUFFER),
-            send_buffer: Some(BUFFER),
-            ..Load::default()
-        };
+        let load =
+            Load { bytes: BYTES, ipv6: self.ipv6, patience: Duration::from_secs(300), ..Load::default() };
         let carried = traffic::run(&topology, &load)?;
         let snapshot = attached.snapshot()?.unwrap_or_default();
         attached.detach()?;
         let watched = watch.end()?;
         let (intact, segments) = (carried.is_intact(), snapshot.segments_a_merge());
         let value = format!(
-            "{} of 8 equal, {}, {segments:.2} segments a merge, {:.2} Gb/s, {} sent again; {}",
+            "{} of 8 equal, {}, {segments:.2} segments a merge, {:.2} Gb/s, {} sent again; {}; flushed by {}",
             carried.flows.iter().filter(|flow| flow.sent == flow.received).count(),
             watched.words(),
             carried.gbit_per_second(),
             carried.retransmitted,
-            snapshot.troubles()
+            snapshot.troubles(),
+            snapshot.reasons()
         );
         // It took part: at MTU 9000 the tc program has no room to merge two.
         let has_room = self.options.mtu == 1_500 || matches!(receiver, Receiver::ViaTap(_));
