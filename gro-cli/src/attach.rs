@@ -271,7 +271,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     let base = if via_tap { Config::DEFAULT } else { Config::TC };
     let size = args.gro_max_size.unwrap_or(base.gro_max_size);
     anyhow::ensure!(
-        via_tap || size <= Config::TC.gro_max_size,
+        via_tap || size <= gro_ebpf::abi::MAX_SIZE,
         "--gro-max-size {size}: tc builds packets of {} bytes at most; --via-tap delivers longer ones",
         Config::TC.gro_max_size
     );

@@ -5,6 +5,9 @@ use gro_core::Config;
 /// Longest frame the tc program takes: `bpf_skb_change_tail` cannot make a longer one.
 pub const FRAME_MAX: u32 = 16_064;
 
+/// Largest `gro_max_size` of the tc program: with its Ethernet header a packet stays below [`FRAME_MAX`].
+pub const MAX_SIZE: u32 = 16_000;
+
 /// Value of map `SETTINGS`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -7,7 +7,7 @@ use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use gro_core::user::Why;
-use gro_core::{Bypass, Config, Event, FlushReason, VlanMode};
+use gro_core::{Bypass, Event, FlushReason, VlanMode};
 use gro_ebpf::abi::{self, InPlace, Settings, marker, mode};
 use gro_ebpf::{Frame, Injector, LoadError, Object, Program};
 use std::time::{Duration, Instant};
@@ -43,8 +43,8 @@ impl Backend for TcBackend {
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
         let limit = engine.config.gro_max_size.max(engine.config.gro_ipv4_max_size);
-        if limit > Config::TC.gro_max_size {
-            let most = Config::TC.gro_max_size;
+        let most = abi::MAX_SIZE;
+        if limit > most {
             let text = format!("gro_max_size {limit}: a tc program cannot build a packet over {most} bytes");
             return Err(BackendError::NotApplicable(text));
         }

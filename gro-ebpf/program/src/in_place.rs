@@ -15,7 +15,7 @@
 use super::abi::{FLOWS, FRAME_MAX, Flight, Round, Turn, mode, round};
 use super::maps::{self, Held};
 use super::tc::{self, CHECKSUM_PARTIAL};
-use super::{gro_release, gro_return};
+use super::{gro_frame, gro_release, gro_return};
 use aya_ebpf::bindings::{
     __sk_buff, BPF_CSUM_LEVEL_INC, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT,
     TC_ACT_UNSPEC,
@@ -44,19 +44,20 @@ pub(crate) fn run(skb: *mut __sk_buff) -> Option<i32> {
     if action != TO_ENGINE {
         return Some(action);
     }
-    // SAFETY: `skb` is the context the kernel passed.
-    super::frame(skb, unsafe { (*skb).len })?;
+    if gro_frame(skb) == 0 {
+        return None;
+    }
     Some(leave(skb))
 }
 
 /// Before the engine: what becomes of the frame, or [`TO_ENGINE`].
-#[inline(never)]
+#[inline(always)]
 fn arrive(skb: *mut __sk_buff) -> i32 {
     arrived(skb).unwrap_or(PASS)
 }
 
 /// Behind it: what becomes of the frame.
-#[inline(never)]
+#[inline(always)]
 fn leave(skb: *mut __sk_buff) -> i32 {
     decided(skb).unwrap_or(PASS)
 }
@@ -461,9 +462,12 @@ fn free_buffer(round: &mut Round, buffers: u32, flights: u32) -> u32 {
 /// A place in `FLOWS`, and a tag that tells most flows in one place apart.
 #[inline(always)]
 fn hash(packet: &Packet) -> (u32, u32) {
-    let mut hash = packet.key.ports;
+    // A sum of products, which do not wait for each other.
+    let mut factor = 0x9e37_79b1_u32;
+    let mut hash = packet.key.ports.wrapping_mul(factor);
     for word in packet.key.addresses {
-        hash = (hash ^ word).wrapping_mul(0x9e37_79b1).rotate_left(13);
+        factor = factor.wrapping_mul(5);
+        hash = hash.wrapping_add(word.wrapping_mul(factor));
     }
     let mixed = (hash ^ hash >> 15).wrapping_mul(0x85eb_ca77);
     (mixed >> 22 & (FLOWS - 1), hash | 1)

@@ -65,14 +65,21 @@ fn run(skb: *mut __sk_buff) -> Option<i32> {
     if mark & marker::MASK == marker::MAGIC {
         event(skb, mark)?;
     } else {
-        frame(skb, len)?;
+        gro_frame(skb);
     }
     Some(TC_ACT_SHOT as i32)
 }
 
-/// Shows a frame to the engine. A function of its own, as `event`: the stacks of the two do not add up.
+/// Shows a frame to the engine: 1, or 0 when it could not be read. Global, as [`gro_parse`].
 #[inline(never)]
-pub(crate) fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_frame(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the context the kernel passed.
+    u32::from(frame(skb, unsafe { (*skb).len }).is_some())
+}
+
+#[inline(always)]
+fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
     let (settings, state, faults, round) =
         (maps::settings()?, maps::state()?, maps::faults()?, maps::round()?);
     let verified = in_place::is_vouched(round.ip_summed);

@@ -309,7 +309,7 @@ impl Attachment {
 }
 
 fn check(options: &Options) -> Result<(), LiveError> {
-    let most = Config::TC.gro_max_size;
+    let most = abi::MAX_SIZE;
     let Options { config, carriers, flights, .. } = options;
     if config.gro_max_size.max(config.gro_ipv4_max_size) > most {
         return Err(LiveError::Option(format!(
