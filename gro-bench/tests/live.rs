@@ -3,7 +3,7 @@
 
 use gro_bench::live::latency::{self, Exchange};
 use gro_bench::live::leftovers::Before;
-use gro_bench::live::recording::record;
+use gro_bench::live::recording::{At, on_one_cpu, record};
 use gro_bench::live::traffic::{self, Content, Load};
 use gro_bench::live::{Counters, KernelLog, LiveError, Options, Place, Receiver, Topology, Wire};
 use std::os::unix::fs::PermissionsExt as _;
@@ -63,14 +63,15 @@ fn what_the_kernel_merged_resegments_to_what_was_sent() {
                 receive_buffer: Some(128 << 10),
                 ..Load::default()
             };
-            let recording = record(&topology, &load).unwrap();
+            let recording = on_one_cpu(|| record(&topology, &load, At::Leaving)).unwrap();
             assert!(recording.carried.is_intact());
             let compared = recording.compare().unwrap_or_else(|what| panic!("{wire:?} ipv6 {ipv6}: {what}"));
             eprintln!("{wire:?} ipv6 {ipv6} {}: {compared:?}", receiver.name());
             assert!(compared.flows == 2 && compared.frames > 5_000, "{compared:?}");
             assert_eq!(compared.merged > 0, receiver == Receiver::KernelGro, "{compared:?}");
         }
-        let recording = record(&topology, &Load { flows: 1, bytes: 1_000_000, ipv6, ..Load::default() });
+        let load = Load { flows: 1, bytes: 1_000_000, ipv6, ..Load::default() };
+        let recording = on_one_cpu(|| record(&topology, &load, At::Leaving));
         let mut recording = recording.unwrap();
         let at = recording.seen.len() / 2;
         let mut other = recording.seen[at].to_vec();

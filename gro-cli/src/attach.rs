@@ -16,7 +16,7 @@ use std::time::Duration;
 ///
 /// In place (the default) the program is attached at tc ingress, before the other programs there, and stays when this command ends:
 /// `gro stats` shows its counters, `gro detach` delivers what it holds and removes it. It merges TCP that a socket of this machine
-/// receives, up to 15,000 bytes a packet.
+/// receives, up to 16,000 bytes a packet.
 ///
 /// --via-tap runs the engine in this process, which sends merged packets back to the interface through a TAP device: up to 448 KB,
 /// with the segment size that forwarding needs, and UDP on request. It stays in the foreground.
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Network namespace: a name of `ip netns`, or a path such as /proc/PID/ns/net
     #[arg(long, value_name = "NAME")]
     netns: Option<String>,
-    /// Most bytes of a merged packet, its IP header included: to 15000 in place, which is its default, to 458752 via TAP, where it is 65536
+    /// Most bytes of a merged packet, its IP header included: to 16000 in place, which is its default, to 458752 via TAP, where it is 65536
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(Config::MAX_SIZE)))]
     gro_max_size: Option<u32>,
     /// Switch offloads off that merge before the engine does; detaching restores them
@@ -72,7 +72,7 @@ struct InPlaceArgs {
     /// Directory of the pins, in a BPF file system; /sys/fs/bpf/gro/IF@NETNS
     #[arg(long, value_name = "DIR", conflicts_with = "via_tap")]
     pin: Option<PathBuf>,
-    /// Merge also flows that no socket here receives: only for traffic that leaves over an MTU of 15000 or more, or not at all
+    /// Merge also flows that no socket here receives: only for traffic that leaves over an MTU of 16000 or more, or not at all
     #[arg(long, conflicts_with = "via_tap")]
     forwarding: bool,
     /// Merged packets that may be on their way, on each CPU; each takes a buffer of 32 KiB
@@ -268,12 +268,12 @@ fn via_tap(args: &Args, asked: &Asked<'_>, clear: &Clear, address: &Path) -> any
 
 fn config(args: &Args) -> anyhow::Result<Config> {
     let via_tap = args.via_tap.via_tap;
-    let base = if via_tap { Config::DEFAULT } else { Config::TC };
-    let size = args.gro_max_size.unwrap_or(base.gro_max_size);
+    let base = Config::DEFAULT;
+    let most = gro_ebpf::abi::MAX_SIZE;
+    let size = args.gro_max_size.unwrap_or(if via_tap { base.gro_max_size } else { most });
     anyhow::ensure!(
-        via_tap || size <= gro_ebpf::abi::MAX_SIZE,
-        "--gro-max-size {size}: tc builds packets of {} bytes at most; --via-tap delivers longer ones",
-        Config::TC.gro_max_size
+        via_tap || size <= most,
+        "--gro-max-size {size}: tc builds packets of {most} bytes at most; --via-tap delivers longer ones"
     );
     Ok(Config {
         gro_max_size: size,

@@ -57,7 +57,7 @@ fn a_refusal_names_its_cure() {
             &["attach", "-i", NOWHERE, "--netns", "gro-test-none"],
             &["no network namespace", "`ip netns list`"],
         ),
-        (&["attach", "-i", "lo", "--gro-max-size", "60000"], &["15000 bytes", "--via-tap"]),
+        (&["attach", "-i", "lo", "--gro-max-size", "60000"], &["16000 bytes", "--via-tap"]),
         (&["attach", "-i", "lo", "--via-tap", "--last"], &["cannot be used with"]),
         (&["attach", "-i", "lo", "--udp"], &["--via-tap"]),
         (&["attach", "-i", "lo", "--profile", "linux-2.4"], &["there are linux-6.12"]),

@@ -41,18 +41,44 @@ pub struct Compared {
     pub merged: usize,
 }
 
-/// Runs `load` and captures both sides. The sender must compute checksums itself: frames are compared with their sums. Everything
-/// is sent and received by one CPU: two could bring frames to the capture in one order and to the receiver in another.
+/// Runs `work` where it and everything that it starts, threads and processes, are on one CPU. With two, a flow's frames may come by
+/// two backlogs (a timer of TCP fires where it pleases), and then they have no order that could be compared.
+///
+/// # Errors
+/// What `work` says, or that the system refuses.
+pub fn on_one_cpu<T: Send>(work: impl FnOnce() -> Result<T, LiveError> + Send) -> Result<T, LiveError> {
+    std::thread::scope(|scope| {
+        let pinned = || {
+            // SAFETY: plain question to the C library.
+            let cpu = unsafe { libc::sched_getcpu() }.max(0) as usize;
+            traffic::pin(Some(cpu))?;
+            work()
+        };
+        joined(scope.spawn(pinned).join())
+    })
+}
+
+/// Where frames are captured on their way to the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// As they leave for it. For [`on_one_cpu`]: of two, one could be captured first and the other arrive first.
+    Leaving,
+    /// At its interface, ahead of what coalesces at tc; GRO is ahead of this. Frames that go round are known by their marks. For a
+    /// receiver with one CPU ([`Options::rps_cpus`](super::Options::rps_cpus)).
+    Arriving,
+}
+
+/// Runs `load` and captures both sides. The sender must compute checksums itself: frames are compared with their sums.
 ///
 /// # Errors
 /// Those of the traffic, and a capture that missed something.
-pub fn record(topology: &Topology, load: &Load) -> Result<Recording, LiveError> {
-    // SAFETY: plain question to the C library.
-    let cpu = unsafe { libc::sched_getcpu() }.max(0) as usize;
-    let load = &Load { cpus: Some([cpu; 2]), ..load.clone() };
+pub fn record(topology: &Topology, load: &Load, at: At) -> Result<Recording, LiveError> {
     let (done, listening) = (AtomicBool::new(false), std::sync::Barrier::new(3));
-    let (hop, hop_name) = topology.last_hop();
     let receiver = topology.under_test().0;
+    let (hop, hop_name) = match at {
+        At::Leaving => topology.last_hop(),
+        At::Arriving => topology.under_test(),
+    };
     let ethertype = if load.ipv6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP } as u16;
     std::thread::scope(|scope| {
         let sent = scope.spawn(|| {
@@ -65,7 +91,8 @@ pub fn record(topology: &Topology, load: &Load) -> Result<Recording, LiveError> 
         let (sent, seen) = (joined(sent.join())?, joined(seen.join())?);
         let sender = topology.address(Place::A, load.ipv6);
         let of_sender = |packets: Vec<Captured>| {
-            let frames = packets.into_iter().map(|packet| Bytes::from(packet.bytes));
+            let first = packets.into_iter().filter(|packet| packet.mark == 0);
+            let frames = first.map(|packet| Bytes::from(packet.bytes));
             frames.filter(|frame| flow(frame).is_some_and(|flow| flow.0 == sender)).collect()
         };
         Ok(Recording { sent: of_sender(sent), seen: of_sender(seen), carried: carried? })

@@ -14,7 +14,6 @@
 //!
 //! What a packet socket does not pass on is lost on the way: `skb->mark`, the receive timestamp and the NIC's hash.
 
-mod clsact;
 mod flow_hash;
 mod out;
 mod programs;
@@ -25,6 +24,8 @@ mod worker;
 
 pub mod abi;
 
+use crate::device::rtnetlink::Rtnetlink;
+use crate::live::Hook;
 use crate::live::{Mode, Snapshot, SnapshotConfig};
 use crate::program::LoadError;
 use abi::{ALREADY_MERGED, NOT_IP, PROTOCOL, UDP_OFF};
@@ -59,15 +60,6 @@ pub struct ViaTapOptions {
     pub profile: Release,
     /// Frames that a ring has room for, at least 1.
     pub ring_frames: u32,
-}
-
-/// Where the programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// TCX (Linux 6.6).
-    Tcx,
-    /// The clsact qdisc.
-    Clsact,
 }
 
 /// Why it does not start, or how it ended.
@@ -275,7 +267,7 @@ impl ViaTap {
                         if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } == 0 {
                             programs.detach();
                             // It stays where others use it, or where the interface is gone.
-                            let _ = clsact::remove_unused(ifindex);
+                            let _ = Rtnetlink::remove_empty_clsact(ifindex);
                         }
                     };
                     let _ = scope.spawn(detach).join();

@@ -1,8 +1,8 @@
 //! The kernel's side: three small programs, their maps, and where they are attached (gro-ebpf/program/src/via.rs).
 
-use super::Hook;
 use super::abi::{Gate, Passed, REASONS};
 use super::sys::random;
+use crate::live::Hook;
 use crate::object_file::Object;
 use crate::program::{LoadError, classifier, describe, describe_load};
 use aya::maps::{Array, MapData, PerCpuArray};

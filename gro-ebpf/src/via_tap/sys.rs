@@ -49,6 +49,25 @@ pub(super) fn read_option<T: Words>(
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Keeps this thread on one of the CPUs that it may use: the one with this number among them, modulo how many there are.
+pub(super) fn pin(number: usize) -> io::Result<()> {
+    // SAFETY: the sets are plain bit sets of the size that is passed; the calls are about this thread.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut cpus = (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &allowed));
+        let count = libc::CPU_COUNT(&allowed).max(1) as usize;
+        let mut only: libc::cpu_set_t = zeroed();
+        libc::CPU_SET(cpus.nth(number % count).unwrap_or(0), &mut only);
+        match libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const only) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 /// A request about an interface, by its name (netdevice(7)).
 pub(super) fn interface_request(
     name: &str,

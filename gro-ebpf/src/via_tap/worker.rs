@@ -4,6 +4,7 @@ use super::flow_hash::flow_hash;
 use super::out::{Out, Totals, is_outermost, unmerged};
 use super::programs::GateKeeper;
 use super::ring::{Arrived, Ring, Slot};
+use super::sys;
 use super::sys::monotonic_ns;
 use super::tap::Queue;
 use gro_core::stats::Counters;
@@ -89,6 +90,10 @@ pub(super) fn run<P: Profile>(index: usize, config: Config, ring: Ring, tap: Que
         published: 0,
         beaten: 0,
     };
+    // A worker that moved would leave its packets in two backlogs, and the later ones might come first.
+    if let Err(error) = sys::pin(index) {
+        return shared.fail(format!("staying on one CPU: {error}"));
+    }
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.turns()));
     match result {
         Ok(Ok(())) => {}

@@ -2,7 +2,8 @@
 
 use crate::hosts::{Host, missing};
 use crate::pair::{MB, Pair, SERVER, options, transfer};
-use gro_ebpf::via_tap::{Hook, ViaTap, ViaTapError, ViaTapOptions};
+use gro_ebpf::live::Hook;
+use gro_ebpf::via_tap::{ViaTap, ViaTapError, ViaTapOptions};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,7 @@
 //! What the receiver's stack saw of a recorded run, re-segmented.
 
 use super::{Figure, deliveries, figure};
-use gro_bench::live::recording::record;
+use gro_bench::live::recording::{At, record};
 use gro_bench::live::traffic::Load;
 use gro_bench::live::{LiveError, Options, Receiver, Topology, Wire};
 use std::path::Path;
@@ -27,11 +27,12 @@ pub(super) fn figures(gro: &Path, figures: &mut Vec<Figure>) {
 
 fn measure(receiver: &Receiver, wire: Wire, ipv6: bool, gro: &Path) -> Result<(String, bool), LiveError> {
     // Complete checksums: they are compared, too.
-    let topology = Topology::build(Options { wire, ..Options::default() })?;
+    let topology = Topology::build(Options { wire, rps_cpus: 1, ..Options::default() })?;
     let attached = receiver.start(&topology, gro)?;
     // What is on the way at once fits into a backlog: a frame that it has no room for was sent and not seen.
     let load = Load { bytes: BYTES, ipv6, receive_buffer: Some(64 << 10), ..Load::default() };
-    let recording = record(&topology, &load)?;
+    let recording = record(&topology, &load, At::Arriving)?;
+    let snapshot = attached.snapshot()?.unwrap_or_default();
     attached.detach()?;
     Ok(match recording.compare() {
         Ok(found) => (
@@ -41,6 +42,6 @@ fn measure(receiver: &Receiver, wire: Wire, ipv6: bool, gro: &Path) -> Result<(S
             ),
             found.merged > 0 && recording.carried.is_intact(),
         ),
-        Err(difference) => (difference, false),
+        Err(difference) => (format!("{difference}; {}", snapshot.troubles()), false),
     })
 }
