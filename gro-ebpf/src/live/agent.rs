@@ -210,6 +210,7 @@ impl Events {
         }
         // One that was killed leaves its socket.
         let _ = fs::remove_file(address);
+        let _ = fs::remove_dir(ROOT);
         let listener = UnixListener::bind(address).map_err(failed("making the agent's socket"))?;
         let service = Service { listener, address: address.to_owned() };
         service.listener.set_nonblocking(true).map_err(failed("making the agent's socket"))?;
@@ -255,6 +256,8 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = fs::remove_file(notes(&self.address));
         let _ = fs::remove_file(&self.address);
+        // The folder, if this was the last; a service's own is not ours to remove.
+        let _ = fs::remove_dir(ROOT);
     }
 }
 

@@ -25,6 +25,9 @@ impl Cell {
                 }
             }
         }
+        // Several queues, whose packets the CPUs share.
+        let options = Options { queues: 2, rps_cpus: 3, ..Options::default() };
+        all.extend([false, true].map(|ipv6| Self { options, ipv6 }));
         all
     }
 
@@ -34,12 +37,13 @@ impl Cell {
 
     fn name(&self, receiver: &Receiver) -> String {
         format!(
-            "{}: 8 flows, 1 GB, checksum offload {}, MTU {}, {}, {}",
+            "{}: 8 flows, 1 GB, checksum offload {}, MTU {}, {}, {}{}",
             receiver.name(),
             if self.options.checksum_offload { "on" } else { "off" },
             self.options.mtu,
             if self.ipv6 { "IPv6" } else { "IPv4" },
-            if self.is_clean() { "clean" } else { "1 % lost, 1 % late" }
+            if self.is_clean() { "clean" } else { "1 % lost, 1 % late" },
+            if self.options.queues > 1 { ", 2 queues, RPS" } else { "" }
         )
     }
 
