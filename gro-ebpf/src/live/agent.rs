@@ -119,6 +119,7 @@ fn clean(address: &Path) -> Result<Restored, AgentError> {
             _ => {}
         }
     }
+    let _ = fs::remove_dir(ROOT);
     Ok(restored)
 }
 
@@ -210,7 +211,6 @@ impl Events {
         }
         // One that was killed leaves its socket.
         let _ = fs::remove_file(address);
-        let _ = fs::remove_dir(ROOT);
         let listener = UnixListener::bind(address).map_err(failed("making the agent's socket"))?;
         let service = Service { listener, address: address.to_owned() };
         service.listener.set_nonblocking(true).map_err(failed("making the agent's socket"))?;
