@@ -63,6 +63,10 @@ fn what_is_lost_on_the_way_round_is_delivered() {
     assert!(carriers.lost > 10 && carriers.lost == carriers.recovered, "{carriers:?}");
     assert_eq!((run.snapshot.guards.socket, run.snapshot.guards.helper_errors), (0, 0));
 
+    // Every one of them, so that many are lost in a row, and the drain has to deliver what is left.
+    let run = inject(&trace, &Setup { lose: 1, ..Setup::default() }).unwrap();
+    run.compare(&trace, &whole);
+
     let run = inject(&trace, &Setup { carriers: 2, ..Setup::default() }).unwrap();
     run.compare(&trace, &whole);
     assert!(run.snapshot.guards.no_buffer > 0);

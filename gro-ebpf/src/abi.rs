@@ -170,6 +170,11 @@ pub struct Flight {
     pub len: u32,
 }
 
+impl Flight {
+    /// [`Flight::len`] of one that came back and went round again while earlier ones were not yet known to be lost.
+    pub const GONE: u32 = 0;
+}
+
 /// Value of map `TURNS`: something that waits its turn, in the order in which it came. It stays what it is when its skb is lost or
 /// delivers something else first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

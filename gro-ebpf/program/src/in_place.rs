@@ -37,33 +37,22 @@ const DROP: i32 = TC_ACT_SHOT as i32;
 /// On to the next program, or up the stack.
 const PASS: i32 = TC_ACT_UNSPEC;
 
-/// A frame at the ingress. In two parts around the engine, each a function of its own: their stacks do not add up with its.
+/// A frame at the ingress, in two parts around the engine.
 #[inline(always)]
 pub(crate) fn run(skb: *mut __sk_buff) -> Option<i32> {
-    let action = arrive(skb);
+    let action = arrive(skb)?;
     if action != TO_ENGINE {
         return Some(action);
     }
     if gro_frame(skb) == 0 {
         return None;
     }
-    Some(leave(skb))
+    leave(skb)
 }
 
 /// Before the engine: what becomes of the frame, or [`TO_ENGINE`].
 #[inline(always)]
-fn arrive(skb: *mut __sk_buff) -> i32 {
-    arrived(skb).unwrap_or(PASS)
-}
-
-/// Behind it: what becomes of the frame.
-#[inline(always)]
-fn leave(skb: *mut __sk_buff) -> i32 {
-    decided(skb).unwrap_or(PASS)
-}
-
-#[inline(always)]
-fn arrived(skb: *mut __sk_buff) -> Option<i32> {
+fn arrive(skb: *mut __sk_buff) -> Option<i32> {
     // SAFETY: `skb` is the context the kernel passed.
     let (mark, len, gso_size, protocol) =
         unsafe { ((*skb).mark, (*skb).len, (*skb).gso_size, (*skb).protocol) };
@@ -93,8 +82,9 @@ fn arrived(skb: *mut __sk_buff) -> Option<i32> {
     Some(TO_ENGINE)
 }
 
+/// Behind it: what becomes of the frame.
 #[inline(always)]
-fn decided(skb: *mut __sk_buff) -> Option<i32> {
+fn leave(skb: *mut __sk_buff) -> Option<i32> {
     let round = maps::round()?;
     // SAFETY: `skb` is the context the kernel passed.
     let mark = unsafe { (*skb).mark };
@@ -222,8 +212,19 @@ pub(crate) fn came_round(skb: *mut __sk_buff) -> Option<i32> {
 
     let next = round.done.wrapping_add(1);
     let Turn { state, carries: lost, .. } = *maps::turn(next & mask)?;
-    // More was lost than can be looked at in one go, or it is another one's turn.
-    if round.returned != number || next != own && state != Turn::LOST {
+    if round.returned != number {
+        // More was lost than can be looked at in one go. This one is not.
+        maps::flight(number & mask)?.len = Flight::GONE;
+        round.counters.requeued += 1;
+        return again(skb, own, mask, false);
+    }
+    if own.wrapping_sub(round.done).cast_signed() <= 0 {
+        // Never: it would go round for ever.
+        round.counters.helper_errors += 1;
+        return Some(DROP);
+    }
+    // It is another one's turn.
+    if next != own && state != Turn::LOST {
         round.counters.requeued += 1;
         return again(skb, own, mask, false);
     }
@@ -254,6 +255,9 @@ fn note_lost(round: &mut Round, number: u32, mask: u32) {
             return;
         }
         let Some(flight) = maps::flight(next & mask) else { return };
+        if flight.len == Flight::GONE {
+            continue;
+        }
         let Some(turn) = maps::turn(flight.turn & mask) else { return };
         if turn.carries == 0 || turn.carries == Turn::KICK {
             round.counters.lost_frames += 1;
@@ -389,8 +393,9 @@ fn free(round: &mut Round, held: &mut Held, index: u32) {
 #[inline(always)]
 fn astray(skb: *mut __sk_buff, cpu: u32, mask: u32, len: u32) -> Option<i32> {
     // SAFETY: `skb` is the context.
-    let flight = maps::flight_of(cpu, unsafe { (*skb).mark } & mask)?;
-    if flight.len != len {
+    let (mark, tc_index) = unsafe { ((*skb).mark, (*skb).tc_index) };
+    let flight = maps::flight_of(cpu, mark & mask)?;
+    if flight.len != len || (tc_index ^ round::tc_index(mark)) & round::NUMBER_MASK != 0 {
         return None;
     }
     let turn = maps::turn_of(cpu, flight.turn & mask)?;

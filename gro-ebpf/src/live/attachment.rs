@@ -268,6 +268,7 @@ impl Attachment {
     fn drain(&mut self) -> Result<(), LiveError> {
         let mut settings = self.settings.get(&0, 0).map_err(|error| LiveError::map("settings", &error))?;
         settings.mode = mode::DRAINING;
+        settings.in_place.lose = 0;
         set(&mut self.settings, settings)?;
         let pin = self.pin.join(KICK);
         let kick =
