@@ -7,7 +7,7 @@ mod every_backend;
 
 use bytes::Bytes;
 use every_backend::lanes::{Lane, Lanes, Losses, difference, lane, lanes, vlan};
-use every_backend::{Tcp, entry, shipped};
+use every_backend::{Tcp, shipped};
 use gro_bench::Record;
 use gro_bench::sandbox::{self, Capture, Captured, INGRESS, Sandbox, SandboxError};
 use gro_bench::segment::segment;
@@ -16,7 +16,7 @@ use gro_core::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6};
 use gro_core::{Config, Release};
 use gro_ebpf::live::{Attachment, Hook, Options, Snapshot};
 use gro_ebpf::{Forwarder, Injector, LoadError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -39,13 +39,7 @@ fn bulk_comes_back_frame_by_frame() {
 #[test]
 fn tcp_mixed_comes_back_but_for_urgent_pointers() {
     let trace = shipped("tcp-mixed");
-    let cases = entry("tcp-mixed").cases;
-    let of = |name: &str| -> BTreeSet<Lane> {
-        let cases = cases.iter().filter(|case| case.name.starts_with(name));
-        let frames = cases.flat_map(|case| &trace.frames[case.first..case.first + case.frames]);
-        frames.map(|frame| lane(&frame.bytes, vlan(frame.vlan))).collect()
-    };
-    let losses = Losses { urgent_pointers: of("flags_urg_ptr"), order: of("hash_overtakes") };
+    let losses = Losses::of_tcp_mixed(&trace);
     let Some(run) = inject(&trace, &Setup { forwarded: true, ..Setup::default() }) else { return };
     assert!(run.seen.iter().any(|packet| packet.vlan != 0));
     run.compare(&trace, &losses);

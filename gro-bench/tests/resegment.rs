@@ -6,13 +6,13 @@ mod every_backend;
 use bytes::Bytes;
 use every_backend::lanes::{Lane, Lanes, Losses, difference, lane, lanes, vlan};
 use every_backend::tunnels::{Kind, Tunnel};
-use every_backend::{DEFAULT, TC, Tcp, canonical, entry, on_every_backend, shipped};
+use every_backend::{DEFAULT, TC, Tcp, canonical, on_every_backend, shipped};
 use gro_bench::backend::UserBackend;
 use gro_bench::segment::segment;
 use gro_bench::trace::Trace;
 use gro_bench::{Backend, EngineConfig, Outcome};
 use gro_core::{Config, Rule, UdpMode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[test]
 fn tcp4_bulk_comes_back_frame_by_frame() {
@@ -129,13 +129,7 @@ fn udp4_bulk_comes_back_frame_by_frame() {
 #[test]
 fn tcp_mixed_comes_back_but_for_urgent_pointers() {
     let trace = shipped("tcp-mixed");
-    let cases = entry("tcp-mixed").cases;
-    let of = |name: &str| -> BTreeSet<Lane> {
-        let cases = cases.iter().filter(|case| case.name.starts_with(name));
-        let frames = cases.flat_map(|case| &trace.frames[case.first..case.first + case.frames]);
-        frames.map(|frame| lane(&frame.bytes, vlan(frame.vlan))).collect()
-    };
-    let losses = Losses { urgent_pointers: of("flags_urg_ptr"), order: of("hash_overtakes") };
+    let losses = Losses::of_tcp_mixed(&trace);
     assert!(!losses.urgent_pointers.is_empty() && !losses.order.is_empty());
     for engine in [TC, DEFAULT] {
         compare(&trace, &engine, &losses, |_, _| ());

@@ -1,8 +1,8 @@
 //! Frames by flow, to be compared with what came back of them.
 
-use super::{Tcp, canonical, without_urgent_pointer};
+use super::{Tcp, canonical, entry, without_urgent_pointer};
 use bytes::Bytes;
-use gro_bench::trace::Vlan;
+use gro_bench::trace::{Trace, Vlan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Frames whose order must survive.
@@ -21,6 +21,19 @@ pub(crate) type Lanes = BTreeMap<Lane, Vec<Vec<u8>>>;
 pub(crate) struct Losses {
     pub(crate) urgent_pointers: BTreeSet<Lane>,
     pub(crate) order: BTreeSet<Lane>,
+}
+
+impl Losses {
+    /// Those of trace `tcp-mixed`, by its cases.
+    pub(crate) fn of_tcp_mixed(trace: &Trace) -> Self {
+        let cases = entry("tcp-mixed").cases;
+        let of = |name: &str| -> BTreeSet<Lane> {
+            let cases = cases.iter().filter(|case| case.name.starts_with(name));
+            let frames = cases.flat_map(|case| &trace.frames[case.first..case.first + case.frames]);
+            frames.map(|frame| lane(&frame.bytes, vlan(frame.vlan))).collect()
+        };
+        Self { urgent_pointers: of("flags_urg_ptr"), order: of("hash_overtakes") }
+    }
 }
 
 pub(crate) fn lanes(frames: impl Iterator<Item = (Bytes, u32)>, losses: &Losses) -> Lanes {

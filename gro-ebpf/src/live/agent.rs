@@ -3,8 +3,8 @@
 //! The agent of delivery via TAP listens at `/run/gro/IF@NETNS.sock` and gives each connection one [`Snapshot`] as JSON.
 //! Beside it lies `.notes`, what to restore should it be killed.
 
-use super::Snapshot;
 use super::offloads::{Notes, OffloadError, Restored};
+use super::{Snapshot, pins};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -61,15 +61,7 @@ pub fn address(interface: &str, netns: u64) -> PathBuf {
 
 /// Every address in [`ROOT`], in order, whether or not somebody still listens there.
 pub fn list() -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(ROOT) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
-    found.sort();
-    Ok(found)
+    pins::entries(ROOT, |path| path.extension().is_some_and(|extension| extension == "sock"))
 }
 
 /// Asks an agent for its snapshot.

@@ -3,6 +3,7 @@
 use super::pinned::{self, Directory, Filter, KICK, LINK, Notes, PROGRAM};
 use super::{Carriers, Guards, Mode, Snapshot, SnapshotConfig, drain};
 use crate::abi::{self, FLIGHTS_MAX, Faults, InPlace, Round, RoundCounters, Settings, mode};
+use crate::device::netns;
 use crate::device::rtnetlink::Rtnetlink;
 use crate::kernel_types::KernelTypes;
 use crate::program::{LoadError, StateValue, classifier, describe, describe_load};
@@ -17,7 +18,6 @@ use gro_core::{Config, Release, UdpMode};
 use std::ffi::CString;
 use std::fmt::Display;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where the program is attached.
@@ -170,7 +170,7 @@ impl Attachment {
         let mut notes = Notes {
             interface: options.interface.clone(),
             ifindex,
-            netns: namespace()?,
+            netns: netns::current().map_err(no_namespace)?,
             profile: options.profile.name().into(),
             filter: None,
             text: options.notes.clone(),
@@ -256,8 +256,8 @@ impl Attachment {
     /// # Errors
     /// What the kernel said. What could be taken away is.
     pub fn detach(mut self) -> Result<(), LiveError> {
-        let here =
-            namespace()? == self.notes.netns && index(&self.notes.interface).ok() == Some(self.notes.ifindex);
+        let here = netns::current().map_err(no_namespace)? == self.notes.netns
+            && index(&self.notes.interface).ok() == Some(self.notes.ifindex);
         let drained = if here { self.drain() } else { Ok(()) };
         let detached = if here { self.take_away() } else { Ok(()) };
         let removed = pinned::remove(&self.pin)
@@ -442,9 +442,6 @@ fn index(interface: &str) -> Result<u32, LiveError> {
     }
 }
 
-/// Number of the calling thread's network namespace.
-fn namespace() -> Result<u64, LiveError> {
-    std::fs::metadata("/proc/thread-self/ns/net")
-        .map(|data| data.ino())
-        .map_err(|error| LiveError::Kernel("looking up the network namespace", error.to_string()))
+fn no_namespace(error: io::Error) -> LiveError {
+    LiveError::Kernel("looking up the network namespace", error.to_string())
 }

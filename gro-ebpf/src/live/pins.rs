@@ -25,13 +25,18 @@ pub fn owner(directory: &Path) -> Option<(String, u64)> {
 
 /// Every directory of pins in [`ROOT`], in order.
 pub fn list() -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(ROOT) {
+    entries(ROOT, |path| owner(path).is_some() && is_used(path))
+}
+
+/// What is kept of a folder, in order; nothing where there is none.
+pub(super) fn entries(folder: &str, keep: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let mut found: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    found.retain(|path| owner(path).is_some() && is_used(path));
+    found.retain(|path| keep(path));
     found.sort();
     Ok(found)
 }
