@@ -12,6 +12,7 @@ use crate::parse::{self, Packet, Parsed};
 use crate::profile::{Config, Profile};
 use crate::reason::{Bypass, FlushReason};
 use crate::rule::Rule;
+use crate::shortcut;
 use crate::stats::Counters;
 use crate::table::{BUCKETS, Bucket, DEPTH, Hand, Slot, Table};
 use crate::window::Window;
@@ -29,21 +30,42 @@ pub trait Datapath {
         true
     }
 
+    /// Whether plain frames may take the shortcut, which asks [`Datapath::admits`] nothing.
+    #[inline(always)]
+    fn takes_shortcuts(&self) -> bool {
+        true
+    }
+
+    /// The ones'-complement sum of the whole frame, folded, where a device supplies it.
+    #[inline(always)]
+    fn frame_sum(&mut self, _frame: &Self::Frame) -> Option<u16> {
+        None
+    }
+
     /// The ones'-complement sum of bytes `range` of the frame, folded to 16 bits, when nobody vouched for its checksum.
     /// `None` when it cannot be had: the frame then bypasses.
     fn sum(&mut self, frame: &Self::Frame, range: Range<u32>) -> Option<u16>;
 
     /// Keeps the whole frame in an empty slot.
-    fn hold(&mut self, slot: Slot, frame: Self::Frame, packet: &Packet);
+    fn hold(&mut self, slot: Slot, frame: Self::Frame, payload: Payload);
 
-    /// Appends the frame's payload (`packet.payload`, `packet.payload_len`) to the packet in `slot`.
-    fn append(&mut self, slot: Slot, frame: Self::Frame, packet: &Packet);
+    /// Appends the frame's payload to the packet in `slot`.
+    fn append(&mut self, slot: Slot, frame: Self::Frame, payload: Payload);
 
     /// Delivers the packet in `slot`, its header rewritten by `merged`, and empties the slot.
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason);
 
     /// Delivers a frame as it came.
     fn pass(&mut self, frame: Self::Frame, why: Bypass);
+}
+
+/// Where the payload is in a frame, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Offset, which is the length of all headers.
+    pub at: u32,
+    /// Length.
+    pub len: u32,
 }
 
 /// What came with a frame beside its bytes.
@@ -76,16 +98,14 @@ pub struct Input<'a> {
 pub struct State {
     /// Over every decision so far.
     pub digest: Digest,
-    /// Frames since the last end of a poll.
-    pub poll_frames: u32,
-    /// Frames so far, modulo 2^32.
-    pub frames: u32,
+    /// [`State::frames`] when the last poll ended.
+    pub poll_start: u32,
+    /// 1 when the event in hand leaves packets of the current jiffy; a word, so that any bytes of a map are a state.
+    keeps_young: u32,
     /// What happened so far.
     pub counters: Counters,
     /// The bucket whose turn it is in an event.
     cursor: u32,
-    /// 1 when the event in hand leaves packets of the current jiffy; a word, so that any bytes of a map are a state.
-    keeps_young: u32,
     /// The packet that leaves.
     merged: Merged,
 }
@@ -94,13 +114,18 @@ impl State {
     /// The start.
     pub const ZERO: Self = Self {
         digest: Digest::ZERO,
-        poll_frames: 0,
-        frames: 0,
+        poll_start: 0,
+        keeps_young: 0,
         counters: Counters::ZERO,
         cursor: 0,
-        keeps_young: 0,
         merged: Merged::ZERO,
     };
+
+    /// Frames so far, modulo 2^32.
+    #[inline(always)]
+    pub fn frames(&self) -> u32 {
+        self.counters.wire_packets as u32
+    }
 }
 
 /// What became of a frame, as the kernel's `gro_result`.
@@ -125,13 +150,15 @@ pub fn receive<P: Profile, T: Table, D: Datapath>(
     input: &Input<'_>,
 ) -> GroResult {
     state.counters.arrived(input.window.len());
-    state.frames = state.frames.wrapping_add(1);
-    state.poll_frames = state.poll_frames.saturating_add(1);
 
+    let frame = match shortcut::receive::<P, T, D>(state, table, datapath, frame, input) {
+        Ok(result) => return result,
+        Err(frame) => frame,
+    };
     match look::<P, T, D>(table, datapath, &frame, input) {
         Ok(()) => place::<P, T, D>(state, table, datapath, frame, input),
         Err(why) => {
-            state.digest.mix((why as u32) << 24, state.frames);
+            state.digest.mix((why as u32) << 24, state.frames());
             pass(state, datapath, frame, why)
         }
     }
@@ -193,8 +220,9 @@ pub const EVENT_STEPS: u32 = (Slot::COUNT + BUCKETS) as u32;
 #[inline(always)]
 pub fn begin<P: Profile>(state: &mut State, event: Event, config: &Config) {
     let polled = event as u8 == Event::PollEnd as u8;
-    state.keeps_young = (polled && config.keeps_young::<P>(state.poll_frames)) as u32;
-    state.poll_frames = 0;
+    state.keeps_young =
+        (polled && config.keeps_young::<P>(state.frames().wrapping_sub(state.poll_start))) as u32;
+    state.poll_start = state.frames();
     state.cursor = 0;
 }
 
@@ -334,7 +362,7 @@ fn is_valid(hand: &Hand) -> bool {
 }
 
 #[inline(always)]
-fn bucket_index<P: Profile>(input: &Input<'_>) -> u32 {
+pub(crate) fn bucket_index<P: Profile>(input: &Input<'_>) -> u32 {
     Rule::Bucket.of::<P>(input.meta.hash & (BUCKETS as u32 - 1))
 }
 
@@ -392,18 +420,18 @@ fn place<P: Profile, T: Table, D: Datapath>(
         way = list.insert();
     }
     let slot = Slot { bucket: index as u8, way };
-    state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames ^ hand.packet.seq);
+    state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames() ^ hand.packet.seq);
     if action == Action::Merge as u32 {
         list.flow_mut(way).join::<P>(&hand.packet, hand.fixed_id);
         state.counters.merged_segments += 1;
-        datapath.append(slot, frame, &hand.packet);
+        datapath.append(slot, frame, hand.packet.payload());
         if close != FlushReason::None as u32 {
             emit::<P, D>(state, list, datapath, (slot, close));
         }
         GroResult::Merged
     } else if action == Action::Hold as u32 {
-        list.flow_mut(way).start(&hand.packet, input);
-        datapath.hold(slot, frame, &hand.packet);
+        list.flow_mut(way).start::<P>(&hand.packet, input);
+        datapath.hold(slot, frame, hand.packet.payload());
         GroResult::Held
     } else {
         pass(state, datapath, frame, Bypass::of_word(why))
@@ -411,14 +439,19 @@ fn place<P: Profile, T: Table, D: Datapath>(
 }
 
 #[inline(always)]
-fn pass<D: Datapath>(state: &mut State, datapath: &mut D, frame: D::Frame, why: Bypass) -> GroResult {
+pub(crate) fn pass<D: Datapath>(
+    state: &mut State,
+    datapath: &mut D,
+    frame: D::Frame,
+    why: Bypass,
+) -> GroResult {
     state.counters.passed(why);
     datapath.pass(frame, why);
     GroResult::Normal
 }
 
 #[inline(always)]
-fn emit<P: Profile, D: Datapath>(
+pub(crate) fn emit<P: Profile, D: Datapath>(
     state: &mut State,
     list: &mut Bucket,
     datapath: &mut D,

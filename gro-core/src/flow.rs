@@ -19,7 +19,7 @@ pub struct Flow {
     pub hash: u32,
     /// VLAN metadata of the first frame.
     pub vlan: u32,
-    /// Flow identity.
+    /// Flow identity; MAC addresses, addresses and ports as [`in_frame_order`] and [`link_words`] have them.
     pub key: Key,
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
@@ -33,7 +33,7 @@ pub struct Flow {
     pub first_seq: u32,
     /// The sequence number that continues the packet.
     pub next_seq: u32,
-    /// Acknowledgement number of every segment.
+    /// Acknowledgement number of every segment, [`in_frame_order`].
     pub ack: u32,
     /// TCP flag word, FIN and PSH of all segments in it.
     pub control: u32,
@@ -62,6 +62,8 @@ pub struct Flow {
     pub common_sum: u32,
     /// Sum over the payload held.
     pub payload_sum: u32,
+    /// Offset of the TCP header in a packet whose followers may take the shortcut, else 0.
+    pub(crate) plain: u32,
     /// As in [`Packet::outer`].
     pub(crate) outer: Outer,
     /// Sum over the headers from an outer UDP header to the innermost transport header, without lengths and the checksum
@@ -69,9 +71,9 @@ pub struct Flow {
     pub(crate) outer_sum: u32,
     /// Words in use of the next.
     pub(crate) chain_len: u32,
-    /// As in [`Packet::chain`].
+    /// As in [`Packet::chain`]. A plain packet has none, and what its followers are compared with here, which [`crate::shortcut`] says.
     pub(crate) chain: [u32; CHAIN_WORDS],
-    /// TCP options.
+    /// TCP options, [`in_frame_order`].
     pub(crate) options: [u32; OPTION_WORDS],
 }
 
@@ -110,6 +112,7 @@ impl Flow {
         pseudo_sum: 0,
         common_sum: 0,
         payload_sum: 0,
+        plain: 0,
         outer: Outer::NONE,
         outer_sum: 0,
         chain_len: 0,
@@ -125,7 +128,7 @@ impl Flow {
     pub(crate) fn is_same<P: Profile>(&self, packet: &Packet, input: &Input<'_>) -> bool {
         // Most likely to differ first: two flows seldom share hash and ports.
         let first = Rule::Hash.of::<P>(self.hash ^ input.meta.hash)
-            | Rule::Ports.of::<P>(self.key.ports ^ packet.key.ports)
+            | Rule::Ports.of::<P>(self.key.ports ^ in_frame_order(packet.key.ports))
             | Rule::Vlan.of::<P>(self.vlan ^ input.meta.vlan);
         if first != 0 {
             return false;
@@ -133,11 +136,13 @@ impl Flow {
         let (held, new) = (&self.key, &packet.key);
         let mut difference = Rule::Protocol.of::<P>(held.protocol ^ new.protocol)
             | Rule::FlowLabel.of::<P>(held.label ^ new.label);
+        let macs = link_words(new.macs);
         for index in 0..held.macs.len() {
-            difference |= Rule::Macs.of::<P>(held.macs[index] ^ new.macs[index]);
+            difference |= Rule::Macs.of::<P>(held.macs[index] ^ macs[index]);
         }
         for index in 0..held.addresses.len() {
-            difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ new.addresses[index]);
+            let word = in_frame_order(new.addresses[index]);
+            difference |= Rule::Addresses.of::<P>(held.addresses[index] ^ word);
         }
         // Headers that join must be equally long, whatever a mutant thinks of their bytes.
         difference |= (self.l3 ^ packet.l3) | (self.l4 ^ packet.l4);
@@ -167,18 +172,24 @@ impl Flow {
 
     /// Starts a held packet with its first segment.
     #[inline(always)]
-    pub(crate) fn start(&mut self, packet: &Packet, input: &Input<'_>) {
+    pub(crate) fn start<P: Profile>(&mut self, packet: &Packet, input: &Input<'_>) {
         let window = &input.window;
         self.hash = input.meta.hash;
         self.vlan = input.meta.vlan;
-        self.key = packet.key;
+        self.key.macs = link_words(packet.key.macs);
+        self.key.protocol = packet.key.protocol;
+        self.key.label = packet.key.label;
+        for index in 0..self.key.addresses.len() {
+            self.key.addresses[index] = in_frame_order(packet.key.addresses[index]);
+        }
+        self.key.ports = in_frame_order(packet.key.ports);
         self.udp = packet.udp;
         self.l3 = packet.l3;
         self.l4 = packet.l4;
         self.payload = packet.payload;
         self.first_seq = packet.seq;
         self.next_seq = packet.seq.wrapping_add(packet.sequence_len());
-        self.ack = packet.ack;
+        self.ack = in_frame_order(packet.ack);
         self.control = packet.control;
         self.urgent = packet.check_urgent & 0xffff;
         self.class = packet.class;
@@ -212,21 +223,30 @@ impl Flow {
             }
             let word = option_word(window, packet, index);
             self.options[index] = word;
-            common += halves(word);
+            common += halves(in_frame_order(word));
         }
         self.common_sum = fold(common) as u32;
         self.payload_sum = self.payload_sum_of(packet) as u32;
+        self.find_plain::<P>(window);
     }
 
     /// Adds the next segment. `fixed_id` is what its identification decided.
     #[inline(always)]
     pub(crate) fn join<P: Profile>(&mut self, packet: &Packet, fixed_id: u32) {
-        let odd = self.bytes & 1 != 0;
-        self.payload_sum = fold(self.payload_sum + at_parity(self.payload_sum_of(packet), odd) as u32) as u32;
-        self.control |= Rule::FinPushJoin.of::<P>(packet.control & (FIN | PSH));
+        let control = Rule::FinPushJoin.of::<P>(packet.control & (FIN | PSH));
+        self.add(self.payload_sum_of(packet), control, packet.payload_len);
         self.fixed_id = fixed_id;
         self.next_seq = self.next_seq.wrapping_add(packet.sequence_len());
-        self.bytes += packet.payload_len;
+        self.keep_plain();
+    }
+
+    /// Adds a segment's payload, whose sum is `sum`, and flags.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, sum: u16, control: u32, len: u32) {
+        let odd = self.bytes & 1 != 0;
+        self.payload_sum = fold(self.payload_sum + at_parity(sum, odd) as u32) as u32;
+        self.control |= control;
+        self.bytes += len;
         self.segs += 1;
     }
 
@@ -234,12 +254,11 @@ impl Flow {
     #[inline(always)]
     fn payload_sum_of(&self, packet: &Packet) -> u16 {
         let l4_len = packet.payload - packet.l4 + packet.payload_len;
-        let header = self.common_sum
-            + length_sum(l4_len, packet.udp)
+        let own = length_sum(l4_len, packet.udp)
             + halves(packet.seq)
             + (packet.control >> 16)
             + halves(packet.check_urgent);
-        !fold(header)
+        !fold(self.common_sum + own)
     }
 
     /// Bytes behind the Ethernet header, in-band VLAN tags included (`skb->len` while it is held).
@@ -295,5 +314,20 @@ pub(crate) fn length_sum(l4_len: u32, udp: u32) -> u32 {
 
 #[inline(always)]
 fn option_word(window: &Window<'_>, packet: &Packet, index: usize) -> u32 {
-    window.be32(packet.l4 + TCP_HEADER + 4 * index as u32)
+    in_frame_order(window.be32(packet.l4 + TCP_HEADER + 4 * index as u32))
+}
+
+/// A big-endian word as it lies in memory: what is only compared is not turned for each frame.
+#[inline(always)]
+pub(crate) fn in_frame_order(word: u32) -> u32 {
+    word.to_be()
+}
+
+/// The MAC addresses, twelve bytes from the frame's start, as words that a frame in a [`crate::Header`] has aligned: bytes 2 to 5, 6
+/// to 9, and the two at either end.
+#[inline(always)]
+fn link_words(macs: [u32; 3]) -> [u32; 3] {
+    let words = macs.map(u32::to_le_bytes);
+    let [[d, c, b, a], [h, g, f, e], [l, k, j, i]] = words;
+    [[c, d, e, f], [g, h, i, j], [a, b, k, l]].map(u32::from_ne_bytes)
 }

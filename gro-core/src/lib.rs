@@ -8,7 +8,7 @@
 //!
 //! Contract: no panic, no allocation, no recursion, no clock (time is an argument), payload is never read here.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(any(test, feature = "user"))]
 extern crate alloc;
@@ -29,6 +29,7 @@ pub mod complete;
 pub mod datapath;
 pub mod digest;
 pub mod profile;
+mod shortcut;
 pub mod stats;
 
 #[cfg(feature = "user")]
@@ -36,14 +37,16 @@ pub mod user;
 
 pub use complete::{Merged, Patch};
 pub use datapath::{
-    Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, State, begin, event, receive, release, step,
+    Datapath, EVENT_STEPS, Event, GroResult, Input, Meta, Payload, State, begin, event, receive, release,
+    step,
 };
 pub use parse::{Packet, Parsed};
 pub use profile::{
-    Config, Linux7, Linux612, Linux618, Profile, Release, UdpMode, VlanMode, program_hash, source_hash,
-    tunnel,
+    Config, Linux7, Linux612, Linux618, Plain, Profile, Release, UdpMode, VlanMode, program_hash,
+    source_hash, tunnel,
 };
 pub use reason::{Bypass, FlushReason};
 pub use rule::Rule;
+pub use shortcut::receive_follower;
 pub use table::{BUCKETS, Bucket, Buckets, DEPTH, Hand, Slot, Table};
-pub use window::{HEADER_MAX, STORAGE, Window};
+pub use window::{ALIGN, HEADER_MAX, Header, STORAGE, Window};

@@ -26,6 +26,10 @@ pub trait Profile {
     /// GSO type of a merged packet with CWR (`tcp_gro_complete`, net/ipv4/tcp_offload.c).
     const CWR_TYPE: u32;
 
+    /// Whether plain frames take the shortcut, which decides the same with less work. Not the test harness's mutants, and not the
+    /// engine that it is compared with.
+    const SHORTCUT: bool = true;
+
     /// Whether a rule applies: all do, but in the test harness's mutants.
     #[inline(always)]
     fn on(_rule: Rule) -> bool {
@@ -76,6 +80,27 @@ impl Profile for Linux7 {
     const FIXED_ID_NEEDS_DF: bool = false;
     const JUMBO_HEADER: bool = false;
     const CWR_TYPE: u32 = GSO_TCP_ACCECN;
+}
+
+/// A profile without the shortcut of plain frames: the same decisions, to be compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain<P>(core::marker::PhantomData<P>);
+
+impl<P: Profile> Profile for Plain<P> {
+    const NAME: &'static str = P::NAME;
+    const RELEASE: Release = P::RELEASE;
+    const PROGRAM_HASH: [u8; 32] = P::PROGRAM_HASH;
+    const CONTROL_EQUAL: u32 = P::CONTROL_EQUAL;
+    const CONTROL_ALONE: u32 = P::CONTROL_ALONE;
+    const FIXED_ID_NEEDS_DF: bool = P::FIXED_ID_NEEDS_DF;
+    const JUMBO_HEADER: bool = P::JUMBO_HEADER;
+    const CWR_TYPE: u32 = P::CWR_TYPE;
+    const SHORTCUT: bool = false;
+
+    #[inline(always)]
+    fn on(rule: Rule) -> bool {
+        P::on(rule)
+    }
 }
 
 mod hashes {

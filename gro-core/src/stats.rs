@@ -45,6 +45,13 @@ impl Counters {
         self.wire_bytes += len as u64;
     }
 
+    /// Takes back [`Counters::arrived`].
+    #[inline(always)]
+    pub(crate) fn went_elsewhere(&mut self, len: u32) {
+        self.wire_packets -= 1;
+        self.wire_bytes -= len as u64;
+    }
+
     #[inline(always)]
     pub(crate) fn flushed(&mut self, why: u32, merged: u32) {
         self.packets += 1;

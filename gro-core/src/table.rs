@@ -184,7 +184,7 @@ impl Bucket {
     }
 
     #[inline(always)]
-    fn way_at(&self, position: u32) -> u8 {
+    pub(crate) fn way_at(&self, position: u32) -> u8 {
         ((self.order ^ IDENTITY) >> (4 * (position & WAY as u32)) & WAY as u32) as u8
     }
 }

@@ -225,10 +225,8 @@ pub mod scatter {
 pub mod state {
     /// u64: decision digest.
     pub const DIGEST: u32 = 0;
-    /// u32: frames since the last end of a poll.
-    pub const POLL_FRAMES: u32 = 8;
-    /// u32: frames so far.
-    pub const FRAMES: u32 = 12;
+    /// u32: frames, modulo 2^32, when the last poll ended.
+    pub const POLL_START: u32 = 8;
     /// u64 each: wire packets, wire bytes, packets, merged packets, merged segments, 32 by flush reason, 16 by
     /// bypass reason.
     pub const COUNTERS: u32 = 16;

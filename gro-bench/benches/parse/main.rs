@@ -6,7 +6,7 @@ mod hand_written;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gro_bench::trace::Trace;
-use gro_core::{Config, Linux618, Packet, STORAGE, UdpMode, Window};
+use gro_core::{Config, Header, Linux618, Packet, UdpMode, Window};
 use std::hint::black_box;
 use std::path::Path;
 
@@ -53,12 +53,11 @@ fn parse(criterion: &mut Criterion) {
     }
 }
 
-fn headers(path: &Path) -> Result<Vec<([u8; STORAGE], u32)>, gro_bench::trace::TraceError> {
+fn headers(path: &Path) -> Result<Vec<(Header, u32)>, gro_bench::trace::TraceError> {
     let trace = Trace::open(path)?;
     let storage = |bytes: &[u8]| {
-        let mut storage = [0; STORAGE];
-        let present = bytes.len().min(STORAGE);
-        storage[..present].copy_from_slice(&bytes[..present]);
+        let mut storage = Header::ZERO;
+        storage.load(bytes);
         (storage, bytes.len() as u32)
     };
     Ok(trace.frames.iter().take(FRAMES).map(|frame| storage(&frame.bytes)).collect())

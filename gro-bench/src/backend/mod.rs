@@ -12,7 +12,7 @@ pub use kernel::KernelBackend;
 pub use nic::NicBackend;
 #[cfg(target_os = "linux")]
 pub use tc::TcBackend;
-pub use user::UserBackend;
+pub use user::{PlainBackend, UserBackend};
 
 use crate::Outcome;
 use crate::trace::{Trace, Vlan};
@@ -61,7 +61,7 @@ pub trait Backend {
 
 /// Every backend, in the order of the table.
 pub fn all() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(UserBackend), tc(), Box::new(NicBackend::committed()), kernel()]
+    vec![Box::new(UserBackend), Box::new(PlainBackend), tc(), Box::new(NicBackend::committed()), kernel()]
 }
 
 /// The backend with this name.

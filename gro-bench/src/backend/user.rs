@@ -6,7 +6,7 @@ use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
 use gro_core::user::{Delivered, Engine};
-use gro_core::{Linux7, Linux612, Linux618, Meta, Profile, Release, Rule};
+use gro_core::{Linux7, Linux612, Linux618, Meta, Plain, Profile, Release, Rule};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -34,6 +34,26 @@ impl Backend for UserBackend {
                 let text = format!("mutants are of {}, not of {}", Linux618::NAME, profile.name());
                 return Err(BackendError::NotApplicable(text));
             }
+        })
+    }
+}
+
+/// The same engine without the shortcut of plain frames, which must decide the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainBackend;
+
+impl Backend for PlainBackend {
+    fn name(&self) -> &'static str {
+        "user-plain"
+    }
+
+    fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
+        let in_band = in_band(trace, &engine.config);
+        let trace = in_band.as_ref().unwrap_or(trace);
+        Ok(match engine.profile {
+            Release::Linux612 => run::<Plain<Linux612>>(trace, engine),
+            Release::Linux618 => run::<Plain<Linux618>>(trace, engine),
+            Release::Linux7 => run::<Plain<Linux7>>(trace, engine),
         })
     }
 }
@@ -98,6 +118,7 @@ impl Profile for Mutant {
     const FIXED_ID_NEEDS_DF: bool = Linux618::FIXED_ID_NEEDS_DF;
     const JUMBO_HEADER: bool = Linux618::JUMBO_HEADER;
     const CWR_TYPE: u32 = Linux618::CWR_TYPE;
+    const SHORTCUT: bool = false;
 
     fn on(rule: Rule) -> bool {
         OFF.get() != Some(rule)

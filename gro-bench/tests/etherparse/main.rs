@@ -9,7 +9,7 @@ use frames::Generator;
 use gro_bench::hex;
 use gro_bench::trace::Trace;
 use gro_core::profile::tunnel;
-use gro_core::{Bypass, Config, Linux618, Packet, STORAGE, UdpMode, VlanMode, Window};
+use gro_core::{Bypass, Config, Header, Linux618, Packet, UdpMode, VlanMode, Window};
 use referee::{Verdict, judge};
 use seen::Seen;
 use std::collections::BTreeMap;
@@ -184,9 +184,9 @@ fn config(generator: &mut Generator) -> Config {
 
 /// What the engine says. Bytes that it must not look at are not zero.
 fn parse(frame: &[u8], config: &Config) -> Answer {
-    let mut storage = [0xee; STORAGE];
-    let present = frame.len().min(gro_core::HEADER_MAX);
-    storage[..present].copy_from_slice(&frame[..present]);
+    let mut storage = Header::ZERO;
+    storage.bytes_mut().fill(0xee);
+    storage.load(&frame[..frame.len().min(gro_core::HEADER_MAX)]);
     let mut packet = Packet::EMPTY;
     gro_core::parse::parse::<Linux618>(&Window::new(&storage, frame.len() as u32), config, &mut packet)?;
     Ok(packet)

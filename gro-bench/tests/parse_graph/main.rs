@@ -17,7 +17,7 @@ use frames::{Random, trace};
 use gro_bench::trace::{Trace, shipped};
 use gro_core::parse::parse;
 use gro_core::{
-    Bypass, Config, Linux7, Linux612, Linux618, Packet, Profile as _, Release, Rule, STORAGE, UdpMode,
+    Bypass, Config, Header, Linux7, Linux612, Linux618, Packet, Profile as _, Release, Rule, UdpMode,
     VlanMode, Window, tunnel,
 };
 use gro_graph::{BUILT_IN, Graph, Layer, PROFILES, REASONS, Settings, Step, Walk, Why, walk};
@@ -357,9 +357,9 @@ impl Seen {
 }
 
 fn engine(frame: &[u8], mode: &Mode) -> Result<Packet, Bypass> {
-    let mut storage = [0xee; STORAGE];
-    let present = frame.len().min(STORAGE);
-    storage[..present].copy_from_slice(&frame[..present]);
+    let mut storage = Header::ZERO;
+    storage.bytes_mut().fill(0xee);
+    storage.load(frame);
     let mut packet = Packet::EMPTY;
     let (window, config) = (Window::new(&storage, frame.len() as u32), mode.config());
     match mode.release {

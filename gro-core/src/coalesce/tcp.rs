@@ -2,7 +2,7 @@
 //! are all 0, shares them.
 
 use super::{FIN, PSH, RST, SYN, URG};
-use crate::flow::{Difference, Flow};
+use crate::flow::{Difference, Flow, in_frame_order};
 use crate::parse::{Packet, masks};
 use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
@@ -14,6 +14,8 @@ const ACK: u32 = 0x0010_0000;
 const WINDOW: u32 = 0x0000_ffff;
 const FLAGS: u32 = 0x0fff_0000;
 const DATA_OFFSET: u32 = 0xf000_0000;
+// All of the acknowledgement number, so in whatever order.
+const _: () = assert!(masks::ACK == !0);
 /// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
 const UDP_SEGMENTS_MAX: u32 = 64;
 
@@ -22,7 +24,7 @@ const UDP_SEGMENTS_MAX: u32 = 64;
 pub(super) fn differs<P: Profile>(held: &Flow, difference: Difference, packet: &Packet) -> u32 {
     Rule::Cwr.of::<P>(packet.control & P::CONTROL_ALONE)
         | control_difference::<P>(held, packet)
-        | Rule::Ack.of::<P>((held.ack ^ packet.ack) & masks::ACK)
+        | Rule::Ack.of::<P>(held.ack ^ in_frame_order(packet.ack))
         | Rule::Sequence.of::<P>(held.next_seq ^ packet.seq)
         | Rule::Options.of::<P>(difference.0)
         | if P::on(Rule::UrgentDiffers) { 0 } else { held.urgent ^ packet.check_urgent & 0xffff }
@@ -47,7 +49,7 @@ pub(super) fn why_not<P: Profile>(held: &Flow, difference: Difference, packet: &
         FlushReason::Flags
     } else if control != 0 {
         FlushReason::Window
-    } else if held.ack != packet.ack {
+    } else if held.ack != in_frame_order(packet.ack) {
         FlushReason::Ack
     } else if difference.0 != 0 {
         FlushReason::Options

@@ -2,6 +2,7 @@
 
 use super::{ETHERTYPE_IPV6, L3_UNTAGGED};
 use crate::checksum::{fold, halves};
+use crate::datapath::Payload;
 use crate::profile::Profile;
 use crate::window::{HEADER_MAX, Window};
 
@@ -240,6 +241,12 @@ impl Packet {
         from: 0,
         next: 0,
     };
+
+    /// Where the payload is.
+    #[inline(always)]
+    pub fn payload(&self) -> Payload {
+        Payload { at: self.payload, len: self.payload_len }
+    }
 
     /// Whether the innermost IP header is IPv6.
     #[inline(always)]

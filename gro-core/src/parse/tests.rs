@@ -4,7 +4,7 @@ use super::*;
 use crate::Linux618;
 use crate::VlanMode;
 use crate::checksum::{field, fold};
-use crate::window::STORAGE;
+use crate::window::Header;
 use alloc::vec::Vec;
 
 /// A valid IPv4/TCP frame; tests change what they are about.
@@ -28,9 +28,9 @@ pub(crate) fn words(bytes: &[u8]) -> u32 {
 }
 
 pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<Packet, Bypass> {
-    let mut storage = [0xee; STORAGE];
-    let present = bytes.len().min(STORAGE);
-    storage[..present].copy_from_slice(&bytes[..present]);
+    let mut storage = Header::ZERO;
+    storage.bytes_mut().fill(0xee);
+    storage.load(bytes);
     let mut packet = Packet::EMPTY;
     let window = Window::new(&storage, bytes.len() as u32);
     parse::<Linux618>(&window, &Config::DEFAULT, &mut packet).map(|()| packet)
@@ -83,9 +83,9 @@ fn tagged(tags: &[[u8; 4]], vlan: VlanMode) -> Result<Packet, Bypass> {
 }
 
 fn parse_as(bytes: &[u8], vlan: VlanMode) -> Result<Packet, Bypass> {
-    let mut storage = [0xee; STORAGE];
-    let present = bytes.len().min(STORAGE);
-    storage[..present].copy_from_slice(&bytes[..present]);
+    let mut storage = Header::ZERO;
+    storage.bytes_mut().fill(0xee);
+    storage.load(bytes);
     let mut packet = Packet::EMPTY;
     let config = Config { vlan, ..Config::DEFAULT };
     parse::<Linux618>(&Window::new(&storage, bytes.len() as u32), &config, &mut packet).map(|()| packet)

@@ -22,7 +22,7 @@ pub use delivered::{Delivered, VirtioNetHdr, Why};
 use crate::checksum::fold;
 use crate::complete::jumbo_header;
 use crate::datapath::{self, Datapath, Event, GroResult, Input, Meta, State};
-use crate::{Buckets, Bypass, Config, FlushReason, Merged, Packet, Profile, STORAGE, Slot, Window};
+use crate::{Buckets, Bypass, Config, FlushReason, Header, Merged, Payload, Profile, STORAGE, Slot, Window};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::{Buf as _, Bytes};
@@ -39,7 +39,7 @@ pub struct Engine<P> {
     held: Box<[Held]>,
     /// The first bytes of the frame in hand. A copy costs less than the second handle on a frame that looking at it in place
     /// would need: two atomic operations, and an allocation where the caller has the only one.
-    scratch: Box<[u8; STORAGE]>,
+    scratch: Box<Header>,
     profile: PhantomData<P>,
 }
 
@@ -66,7 +66,7 @@ impl<P: Profile> Engine<P> {
             state: State::ZERO,
             table: Box::new(Buckets::EMPTY),
             held,
-            scratch: Box::new([0; STORAGE]),
+            scratch: Box::new(Header::ZERO),
             profile: PhantomData,
         }
     }
@@ -79,10 +79,10 @@ impl<P: Profile> Engine<P> {
     /// Takes one Ethernet frame (without FCS; the outer VLAN tag may be in `meta`). Whatever leaves goes to `sink`, in order.
     pub fn receive(&mut self, frame: Bytes, meta: Meta, sink: &mut impl FnMut(Delivered)) -> GroResult {
         let len = frame.len().min(u32::MAX as usize) as u32;
-        load(&mut self.scratch, &frame);
+        load(self.scratch.bytes_mut(), &frame);
         let input =
             Input { window: Window::new(&self.scratch, len), meta, now: self.now, config: &self.config };
-        let number = self.state.frames;
+        let number = self.state.frames();
         let mut path = Path { held: &mut self.held, number, meta, sink };
         datapath::receive::<P, _, _>(&mut self.state, &mut *self.table, &mut path, frame, &input)
     }
@@ -151,7 +151,7 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
         frame.get(range.start as usize..range.end as usize).map(sum)
     }
 
-    fn hold(&mut self, slot: Slot, frame: Bytes, _packet: &Packet) {
+    fn hold(&mut self, slot: Slot, frame: Bytes, _payload: Payload) {
         let held = &mut self.held[slot.index()];
         held.frame = frame;
         held.first = self.number;
@@ -159,11 +159,11 @@ impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
         held.meta = self.meta;
     }
 
-    fn append(&mut self, slot: Slot, mut frame: Bytes, packet: &Packet) {
+    fn append(&mut self, slot: Slot, mut frame: Bytes, payload: Payload) {
         let held = &mut self.held[slot.index()];
         held.last = self.number;
         // Equal headers are equally long, so the first payload starts where this one does.
-        let payload = packet.payload as usize;
+        let payload = payload.at as usize;
         if held.segments.is_empty() {
             held.segments.reserve(SEGMENTS);
             held.segments.push(held.frame.slice(payload..));

@@ -6,7 +6,8 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use gro_core::{BUCKETS, Bucket, Hand, Input, Parsed, Profile, Slot, State};
+use core::mem::offset_of;
+use gro_core::{BUCKETS, Bucket, Hand, Header, Input, Parsed, Profile, Slot, State};
 
 /// Bytes behind a frame that may be read or cleared when its checksum is summed.
 const SLACK: usize = 512;
@@ -20,8 +21,24 @@ pub(crate) struct Backup {
     pub(crate) hash: u32,
     pub(crate) vlan: u32,
     pub(crate) number: u32,
+    /// Before the bytes, as in a [`gro_core::Header`].
+    align: [u8; gro_core::ALIGN],
     pub(crate) bytes: [u8; 16_384 + SLACK],
 }
+
+impl Backup {
+    /// The first bytes, as the engine looks at them.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: `align` and what is behind it are longer than a header, and lie at a multiple of its alignment (checked below).
+        unsafe { &*self.align.as_ptr().cast() }
+    }
+}
+
+const _: () = {
+    assert!(offset_of!(Backup, align) % align_of::<Header>() == 0);
+    assert!(offset_of!(Backup, bytes) == offset_of!(Backup, align) + gro_core::ALIGN);
+};
 
 /// A held packet: the first frame and, behind it, the payload of those that joined.
 #[repr(C)]

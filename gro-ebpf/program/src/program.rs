@@ -93,13 +93,37 @@ fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
     // SAFETY: `skb` is the context the kernel passed.
     let hash = unsafe { (*skb).hash } ^ in_place::hash_bit(round.ip_summed);
     let meta = Meta { hash, vlan: tc::tag(skb), verified };
-    (backup.hash, backup.vlan, backup.number) = (meta.hash, meta.vlan, state.frames);
-    let window = backup.bytes.first_chunk()?;
-    let window = Window::new(window, tc::opaque_in(&backup.len));
+    (backup.hash, backup.vlan, backup.number) = (meta.hash, meta.vlan, state.frames());
+    let window = Window::new(backup.header(), tc::opaque_in(&backup.len));
+    // Headers are all there, options and all, or the frame is.
+    if (part == len || part >= HEADERS_MOST) && gro_follow(skb) != 0 {
+        return Some(());
+    }
+    let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
     let input = Input { window, meta, now: settings.now, config: &settings.config };
     let mut tc = Tc { skb, faults };
     gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
     Some(())
+}
+
+/// Ethernet, IPv6 and TCP with all options.
+const HEADERS_MOST: u32 = 114;
+
+/// Has the frame in hand join the packet of its flow, if it is plain: 1, or 0 when it is to go the long way. Global, as
+/// [`gro_parse`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_follow(skb: *mut __sk_buff) -> u32 {
+    let (Some(settings), Some(state), Some(faults), Some(round), Some(backup)) =
+        (maps::settings(), maps::state(), maps::faults(), maps::round(), maps::backup())
+    else {
+        return 0;
+    };
+    let meta = Meta { hash: backup.hash, vlan: backup.vlan, verified: in_place::is_vouched(round.ip_summed) };
+    let window = Window::new(backup.header(), tc::opaque_in(&backup.len));
+    let input = Input { window, meta, now: settings.now, config: &settings.config };
+    let mut tc = Tc { skb, faults };
+    u32::from(gro_core::receive_follower::<Rules, _, _>(state, &mut Table, &mut tc, (), &input).is_ok())
 }
 
 /// Parses a part of the headers of the frame in hand: [`Parsed`] as a number, or 3 without a map. Everything comes from maps, so
@@ -110,8 +134,7 @@ pub extern "C" fn gro_parse(first: u32) -> u32 {
     let (Some(settings), Some(backup), Some(hand)) = (maps::settings(), maps::backup(), maps::hand()) else {
         return 3;
     };
-    let Some(bytes) = backup.bytes.first_chunk() else { return 3 };
-    let window = Window::new(bytes, backup.len);
+    let window = Window::new(backup.header(), backup.len);
     if first != 0 {
         parse::begin(&mut hand.packet);
     } else {

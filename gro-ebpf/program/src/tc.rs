@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{
 };
 use core::ops::Range;
 use gro_core::complete::{OUTER_PATCHES, PATCHES};
-use gro_core::{Bypass, Datapath, FlushReason, Merged, Packet, Patch, Slot};
+use gro_core::{Bypass, Datapath, FlushReason, Merged, Packet, Patch, Payload, Slot};
 
 /// A mask over every length and offset of a frame.
 const LEN_MASK: u32 = 0x3fff;
@@ -30,6 +30,11 @@ impl Datapath for Tc {
     fn admits(&mut self, (): &(), _packet: &Packet) -> bool {
         // Whatever the mode: a branch here would double what the verifier walks.
         super::gro_admit(self.skb) != 0
+    }
+
+    #[inline(always)]
+    fn takes_shortcuts(&self) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -65,7 +70,7 @@ impl Datapath for Tc {
     }
 
     #[inline(always)]
-    fn hold(&mut self, slot: Slot, (): (), _packet: &Packet) {
+    fn hold(&mut self, slot: Slot, (): (), _payload: Payload) {
         let (Some(backup), Some(round)) = (maps::backup(), maps::round()) else {
             return self.faults.helper |= MISSING;
         };
@@ -93,23 +98,23 @@ impl Datapath for Tc {
     }
 
     #[inline(always)]
-    fn append(&mut self, slot: Slot, (): (), packet: &Packet) {
+    fn append(&mut self, slot: Slot, (): (), payload: Payload) {
         let (Some(backup), Some(round)) = (maps::backup(), maps::round()) else {
             return self.faults.helper |= MISSING;
         };
         round.todo = Round::DROP;
-        round.counters.saved_bytes += u64::from(packet.payload);
+        round.counters.saved_bytes += u64::from(payload.at);
         let Some(held) = maps::held(slot) else { return self.faults.helper |= MISSING };
         let at = opaque(held.len);
         if at > OFFSET_MAX {
             return self.faults.helper |= MISSING;
         }
         held.last = backup.number;
-        held.len += packet.payload_len;
+        held.len += payload.len;
         // SAFETY: `at` plus 16,383 stays inside the value.
         let to = unsafe { held.bytes.as_mut_ptr().add(at as usize) };
         // SAFETY: as above.
-        self.faults.helper |= unsafe { load(self.skb, packet.payload, to, packet.payload_len) };
+        self.faults.helper |= unsafe { load(self.skb, payload.at, to, payload.len) };
     }
 
     #[inline(always)]
@@ -192,10 +197,10 @@ impl Datapath for Closing {
     }
 
     #[inline(always)]
-    fn hold(&mut self, _: Slot, (): (), _: &Packet) {}
+    fn hold(&mut self, _: Slot, (): (), _: Payload) {}
 
     #[inline(always)]
-    fn append(&mut self, _: Slot, (): (), _: &Packet) {}
+    fn append(&mut self, _: Slot, (): (), _: Payload) {}
 
     #[inline(always)]
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {

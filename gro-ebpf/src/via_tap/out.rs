@@ -212,7 +212,7 @@ mod tests {
     fn a_packet_that_is_refused_leaves_as_its_frames() {
         let mut engine = Engine::<Linux618>::new(Config::DEFAULT);
         let mut out = Out::new(Short::default(), 4);
-        out.base = engine.state().frames;
+        out.base = engine.state().frames();
         let frames: Vec<Bytes> =
             [(1, 0), (2, 0), (1, 1), (1, 2), (2, 1)].map(|(flow, number)| segment(flow, number)).into();
         for frame in &frames {

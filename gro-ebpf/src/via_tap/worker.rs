@@ -138,7 +138,7 @@ impl<P: Profile> Worker<'_, P> {
     /// What is ready, as one poll.
     fn poll(&mut self) -> io::Result<usize> {
         let Self { ring, engine, out, .. } = self;
-        out.base = engine.state().frames;
+        out.base = engine.state().frames();
         let (mut taken, mut patience) = (0, PATIENCE_NS);
         while taken < POLL
             && let Some(slot) = ring.take().or_else(|| linger(ring, engine.state(), &mut patience))

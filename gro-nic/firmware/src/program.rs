@@ -129,8 +129,7 @@ const fn padded(name: &str) -> [u8; 32] {
 // The layout the host reads; what the engine keeps behind it is its own.
 const _: () = {
     assert!(offset_of!(State, digest) == abi::state::DIGEST as usize);
-    assert!(offset_of!(State, poll_frames) == abi::state::POLL_FRAMES as usize);
-    assert!(offset_of!(State, frames) == abi::state::FRAMES as usize);
+    assert!(offset_of!(State, poll_start) == abi::state::POLL_START as usize);
     assert!(offset_of!(State, counters) == abi::state::COUNTERS as usize);
     assert!(abi::state::COUNTERS as usize + size_of::<Counters>() == abi::state::SIZE as usize);
 };

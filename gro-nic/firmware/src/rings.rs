@@ -5,7 +5,9 @@ use core::ptr::{read_volatile, with_exposed_provenance, with_exposed_provenance_
 
 use gro_core::checksum::{at_parity, fold, halves};
 use gro_core::complete::{OUTER_PATCHES, PATCHES};
-use gro_core::{Bypass, Config, Datapath, FlushReason, Input, Merged, Meta, Packet, STORAGE, Slot, Window};
+use gro_core::{
+    ALIGN, Bypass, Config, Datapath, FlushReason, Header, Input, Merged, Meta, Packet, Payload, Slot, Window,
+};
 
 use super::abi::{completion, event, memory, packet, register, scatter};
 
@@ -143,7 +145,7 @@ impl Rings {
     #[inline(always)]
     pub(crate) fn frame<'a>(&self, rx: &Descriptor, now: u32, config: &'a Config) -> (Frame, Input<'a>) {
         let header = self.header_entry(rx.buffer() & self.buffer_mask);
-        let bytes = with_exposed_provenance::<[u8; STORAGE]>((header + packet::HEADER_START) as usize);
+        let bytes = with_exposed_provenance::<Header>(header as usize);
         // SAFETY: the whole entry lies in packet memory (`start`), and the host does not touch it between posting the event and the
         // completion of the frame.
         let bytes = unsafe { &*bytes };
@@ -156,10 +158,10 @@ impl Rings {
 
     /// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
     #[inline(always)]
-    fn write_scatter(&self, buffer: u32, packet: &Packet) {
+    fn write_scatter(&self, buffer: u32, payload: Payload) {
         let at = self.scatter + buffer * packet::SCATTER_STRIDE;
-        write16(at + scatter::OFFSET, packet.payload as u16);
-        write(at + scatter::LENGTH, packet.payload_len);
+        write16(at + scatter::OFFSET, payload.at as u16);
+        write(at + scatter::LENGTH, payload.len);
     }
 
     /// Address of the header entry of a buffer.
@@ -193,6 +195,16 @@ impl Datapath for Rings {
         self.coalesce
     }
 
+    #[inline(always)]
+    fn takes_shortcuts(&self) -> bool {
+        self.coalesce
+    }
+
+    #[inline(always)]
+    fn frame_sum(&mut self, frame: &Frame) -> Option<u16> {
+        Some(frame.rx.sum() as u16)
+    }
+
     /// The MAC summed the whole frame; what stands before `range` is taken off again.
     #[inline(always)]
     fn sum(&mut self, frame: &Frame, range: Range<u32>) -> Option<u16> {
@@ -223,18 +235,18 @@ impl Datapath for Rings {
     }
 
     #[inline(always)]
-    fn hold(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
+    fn hold(&mut self, slot: Slot, frame: Frame, payload: Payload) {
         let buffer = frame.rx.buffer() & self.buffer_mask;
-        self.write_scatter(buffer, packet);
+        self.write_scatter(buffer, payload);
         let buffer = buffer as u16;
         let (hash, vlan) = frame.rx.meta();
         self.held[slot.index()] = Held { first: buffer, last: buffer, hash, vlan };
     }
 
     #[inline(always)]
-    fn append(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
+    fn append(&mut self, slot: Slot, frame: Frame, payload: Payload) {
         let buffer = frame.rx.buffer() & self.buffer_mask;
-        self.write_scatter(buffer, packet);
+        self.write_scatter(buffer, payload);
         let held = &mut self.held[slot.index()];
         write16(self.scatter + held.last as u32 * packet::SCATTER_STRIDE + scatter::NEXT, buffer as u16);
         held.last = buffer as u16;
@@ -368,5 +380,6 @@ const _: () = {
     assert!(packet::COMPLETION_MAX * packet::COMPLETION_STRIDE <= memory::PACKET_SIZE);
     assert!(packet::BUFFERS * packet::SCATTER_STRIDE <= memory::PACKET_SIZE);
     assert!(packet::BUFFERS * packet::HEADER_STRIDE <= memory::PACKET_SIZE);
-    assert!(packet::HEADER_START as usize + STORAGE <= packet::HEADER_STRIDE as usize);
+    assert!(packet::HEADER_START as usize == ALIGN && size_of::<Header>() <= packet::HEADER_STRIDE as usize);
+    assert!((packet::ALIGN | packet::HEADER_STRIDE) as usize % align_of::<Header>() == 0);
 };
