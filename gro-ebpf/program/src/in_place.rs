@@ -15,7 +15,7 @@
 use super::abi::{FLOWS, FRAME_MAX, Flight, Round, Turn, mode, round};
 use super::maps::{self, Held};
 use super::tc::{self, CHECKSUM_PARTIAL};
-use super::{gro_frame, gro_release, gro_return};
+use super::{gro_release, gro_return, show};
 use aya_ebpf::bindings::{
     __sk_buff, BPF_CSUM_LEVEL_INC, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT,
     TC_ACT_UNSPEC,
@@ -44,7 +44,7 @@ pub(crate) fn run(skb: *mut __sk_buff) -> Option<i32> {
     if action != TO_ENGINE {
         return Some(action);
     }
-    if gro_frame(skb) == 0 {
+    if !show(skb) {
         return None;
     }
     leave(skb)

@@ -14,13 +14,13 @@ mod maps;
 mod tc;
 
 use crate::Rules;
-use abi::{FRAME_MAX, Record, marker, mode};
+use abi::{FRAME_MAX, Record, Round, Settings, marker, mode};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use core::ffi::c_void;
 use gro_core::{BUCKETS, DEPTH, Event, FlushReason, Input, Meta, Profile as _, Slot, Window, parse};
-use maps::Table;
+use maps::{Backup, Table};
 use tc::Tc;
 
 /// A section, and so a frozen map, of its own: the hash can be read from the object file and from the loaded program.
@@ -65,26 +65,31 @@ fn run(skb: *mut __sk_buff) -> Option<i32> {
     if mark & marker::MASK == marker::MAGIC {
         event(skb, mark)?;
     } else {
-        gro_frame(skb);
+        show(skb);
     }
     Some(TC_ACT_SHOT as i32)
 }
 
-/// Shows a frame to the engine: 1, or 0 when it could not be read. Global, as [`gro_parse`].
+/// Shows a frame to the engine; `false` when it could not be read. In three global functions, as [`gro_parse`]: one after the other, they
+/// share a stack.
+#[inline(always)]
+pub(crate) fn show(skb: *mut __sk_buff) -> bool {
+    gro_read(skb) != 0 && (gro_follow(skb) != 0 || gro_frame(skb) != 0)
+}
+
+/// Reads the frame in hand: 1, or 0 when it cannot be read.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn gro_frame(skb: *mut __sk_buff) -> u32 {
+pub extern "C" fn gro_read(skb: *mut __sk_buff) -> u32 {
     // SAFETY: `skb` is the context the kernel passed.
-    u32::from(frame(skb, unsafe { (*skb).len }).is_some())
+    u32::from(read(skb, unsafe { (*skb).len }).is_some())
 }
 
 #[inline(always)]
-fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
-    let (settings, state, faults, round) =
-        (maps::settings()?, maps::state()?, maps::faults()?, maps::round()?);
-    let verified = in_place::is_vouched(round.ip_summed);
+fn read(skb: *mut __sk_buff, len: u32) -> Option<()> {
+    let (state, faults, round) = (maps::state()?, maps::faults()?, maps::round()?);
     // The whole frame where it is delivered from there or its sum is wanted.
-    let part = if verified { in_place::header_part(skb, len) } else { len };
+    let part = if in_place::is_vouched(round.ip_summed) { in_place::header_part(skb, len) } else { len };
     round.part = part;
     let Some(backup) = tc::back_up(skb, len, part) else {
         faults.refused += 1;
@@ -92,38 +97,50 @@ fn frame(skb: *mut __sk_buff, len: u32) -> Option<()> {
     };
     // SAFETY: `skb` is the context the kernel passed.
     let hash = unsafe { (*skb).hash } ^ in_place::hash_bit(round.ip_summed);
-    let meta = Meta { hash, vlan: tc::tag(skb), verified };
-    (backup.hash, backup.vlan, backup.number) = (meta.hash, meta.vlan, state.frames());
-    let window = Window::new(backup.header(), tc::opaque_in(&backup.len));
-    // Headers are all there, options and all, or the frame is.
-    if (part == len || part >= HEADERS_MOST) && gro_follow(skb) != 0 {
-        return Some(());
-    }
-    let (settings, state, faults) = (maps::settings()?, maps::state()?, maps::faults()?);
-    let input = Input { window, meta, now: settings.now, config: &settings.config };
-    let mut tc = Tc { skb, faults };
-    gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
+    (backup.hash, backup.vlan, backup.number) = (hash, tc::tag(skb), state.frames());
     Some(())
 }
 
-/// Ethernet, IPv6 and TCP with all options.
-const HEADERS_MOST: u32 = 114;
-
-/// Has the frame in hand join the packet of its flow, if it is plain: 1, or 0 when it is to go the long way. Global, as
-/// [`gro_parse`].
+/// Has the frame in hand join the packet of its flow, if it is plain: 1, or 0 when it is to go the long way.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn gro_follow(skb: *mut __sk_buff) -> u32 {
+    /// Ethernet, IPv6 and TCP with all options.
+    const HEADERS_MOST: u32 = 114;
     let (Some(settings), Some(state), Some(faults), Some(round), Some(backup)) =
         (maps::settings(), maps::state(), maps::faults(), maps::round(), maps::backup())
     else {
         return 0;
     };
-    let meta = Meta { hash: backup.hash, vlan: backup.vlan, verified: in_place::is_vouched(round.ip_summed) };
-    let window = Window::new(backup.header(), tc::opaque_in(&backup.len));
-    let input = Input { window, meta, now: settings.now, config: &settings.config };
+    if round.part < HEADERS_MOST && round.part < backup.len {
+        return 0;
+    }
+    let input = input(settings, round, backup);
     let mut tc = Tc { skb, faults };
     u32::from(gro_core::receive_follower::<Rules, _, _>(state, &mut Table, &mut tc, (), &input).is_ok())
+}
+
+/// The long way: 1, or 0 without a map.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gro_frame(skb: *mut __sk_buff) -> u32 {
+    let (Some(settings), Some(state), Some(faults), Some(round), Some(backup)) =
+        (maps::settings(), maps::state(), maps::faults(), maps::round(), maps::backup())
+    else {
+        return 0;
+    };
+    let input = input(settings, round, backup);
+    let mut tc = Tc { skb, faults };
+    gro_core::receive::<Rules, _, _>(state, &mut Table, &mut tc, (), &input);
+    1
+}
+
+#[inline(always)]
+fn input<'a>(settings: &'a Settings, round: &Round, backup: &'a Backup) -> Input<'a> {
+    let verified = in_place::is_vouched(round.ip_summed);
+    let meta = Meta { hash: backup.hash, vlan: backup.vlan, verified };
+    let window = Window::new(backup.header(), tc::opaque_in(&backup.len));
+    Input { window, meta, now: settings.now, config: &settings.config }
 }
 
 /// Parses a part of the headers of the frame in hand: [`Parsed`] as a number, or 3 without a map. Everything comes from maps, so
