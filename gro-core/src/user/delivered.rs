@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 /// One packet: a frame as it came, or a merged packet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// A single frame: all of it. A merged packet: its headers, with lengths, flags and complete checksums.
     pub header: Bytes,

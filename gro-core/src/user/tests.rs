@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 
 mod config;
+mod shortcut;
 mod tunnels;
 mod virtio;
 

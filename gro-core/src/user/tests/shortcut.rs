@@ -1,0 +1,115 @@
+//! The engine with and without the shortcut of plain frames: equal decisions and packets, whatever comes.
+
+use super::*;
+use crate::{Plain, State};
+
+/// Of flows that are damaged, delayed, repeated and mixed at random.
+struct Stream {
+    random: u64,
+    next: Vec<Seg>,
+}
+
+impl Stream {
+    fn new(seed: u64) -> Self {
+        let flow = |n: u16| Seg { v6: n % 3 == 1, port: 80 + n / 2, options: timestamps(n), ..seg(0) };
+        Self { random: seed, next: (0..12).map(flow).collect() }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % limit
+    }
+
+    fn frame(&mut self) -> (Bytes, Meta) {
+        let which = self.below(12) as usize;
+        let len = [0, 1, 99, 100, 100, 100, 100, 101, 1000][self.below(9) as usize];
+        let mut now = Seg { len, ..self.next[which].clone() };
+        self.next[which].seq = now.seq.wrapping_add(len as u32);
+        self.next[which].id = now.id.wrapping_add(1);
+        let value = self.below(1 << 16) as u16;
+        match self.below(120) {
+            0 => now.flags = value as u8,
+            1 => now.ack ^= u32::from(value),
+            2 => now.id = value,
+            3 => self.next[which].id = now.id, // from here on the same
+            4 => now.window = value,
+            5 => now.urgent = value,
+            6 => now.ttl = value as u8,
+            7 => now.tos = value as u8,
+            8 => now.fragment = value,
+            9 => now.label = u32::from(value),
+            10 => now.seq = now.seq.wrapping_add(u32::from(value)),
+            11 => now.trailer = usize::from(value % 50),
+            12 => now.break_l4 = true,
+            13 => now.options = timestamps(value),
+            14 => now.options.clear(),
+            15 => now.options = vec![1; usize::from(value % 11) * 4],
+            16 => now.extensions = (0, vec![6, 0, 1, 4, 0, 0, 0, 0]),
+            17 => now.udp = true,
+            18 => self.next[which].seq = u32::MAX - 150,
+            19..=22 => now.flags = 0x18,
+            23 => now.flags = [0x90, 0xd0, 0x50, 0x11, 0x19][usize::from(value % 5)],
+            _ => {}
+        }
+        let mut bytes = now.bytes().to_vec();
+        match self.below(60) {
+            0 => bytes.truncate(usize::from(value) % (bytes.len() + 1)),
+            1..=3 => {
+                let at = usize::from(value) % bytes.len().min(90);
+                bytes[at] ^= 1 << self.below(8);
+            }
+            4 => bytes.resize(65_500 + usize::from(value) % 100, 1),
+            _ => {}
+        }
+        let hash =
+            [which as u32, which as u32 / 4, 0][usize::from(value % 16 == 0) + usize::from(value % 64 == 0)];
+        let vlan = if value % 97 == 0 { 0x8100_0001 } else { 0 };
+        (bytes.into(), Meta { hash, vlan, verified: value.is_multiple_of(5) })
+    }
+}
+
+fn timestamps(value: u16) -> Vec<u8> {
+    [&[1, 1, 8, 10][..], &u32::from(value).to_be_bytes(), &[0, 0, 0, 9]].concat()
+}
+
+fn played<P: Profile>(seed: u64, frames: u32, config: Config) -> (Vec<Delivered>, State) {
+    let (mut stream, mut out) = (Stream::new(seed), vec![]);
+    let mut engine = Engine::<P>::new(config);
+    for n in 0..frames {
+        let (frame, meta) = stream.frame();
+        engine.receive(frame, meta, &mut |packet| out.push(packet));
+        match stream.below(30) {
+            0 => engine.poll_end(&mut |packet| out.push(packet)),
+            1 => engine.set_time(n / 64),
+            2 => engine.tick(&mut |packet| out.push(packet)),
+            _ => {}
+        }
+    }
+    engine.flush(&mut |packet| out.push(packet));
+    (out, *engine.state())
+}
+
+fn compare<P: Profile>(config: Config) {
+    let mut joined = 0;
+    for seed in 0..40 {
+        let (short, long) = (played::<P>(seed, 2_000, config), played::<Plain<P>>(seed, 2_000, config));
+        for (number, (short, long)) in short.0.iter().zip(&long.0).enumerate() {
+            assert_eq!(short, long, "{}, seed {seed}, packet {number}", P::NAME);
+        }
+        assert_eq!(short, long, "{}, seed {seed}", P::NAME);
+        joined += short.1.counters.merged_segments;
+    }
+    assert!(joined > 5_000, "too few joined to say anything: {joined}");
+}
+
+#[test]
+fn the_shortcut_decides_as_the_long_way() {
+    let timed = Config { flush_timeout: 20_000, udp: UdpMode::Forwarding, hz: 1000, ..Config::DEFAULT };
+    let small = Config { gro_max_size: 700, gro_ipv4_max_size: 900, ..Config::DEFAULT };
+    for config in [Config::DEFAULT, timed, small] {
+        compare::<Linux612>(config);
+        compare::<Linux618>(config);
+        compare::<Linux7>(config);
+    }
+}
