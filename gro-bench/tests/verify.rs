@@ -201,9 +201,7 @@ fn small(folder: &Path) -> PathBuf {
 }
 
 fn rebuilt(change: impl FnOnce(&mut ImageBuilder)) -> Vec<u8> {
-    let Image { program_hash, source_hash, profile, entry, code, data, memory, rules, .. } =
-        Image::parse(gro_nic::LINUX_6_18).unwrap();
-    let mut builder = ImageBuilder { program_hash, source_hash, profile, entry, code, data, memory, rules };
+    let mut builder = ImageBuilder::from(Image::parse(gro_nic::LINUX_6_18).unwrap());
     change(&mut builder);
     builder.build().unwrap()
 }

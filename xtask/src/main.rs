@@ -14,6 +14,7 @@ mod fuzz;
 mod images;
 mod mutants;
 mod own_tunnel;
+mod provenance;
 mod round_trip;
 #[path = "../../gro-core/source_hash.rs"]
 mod source_hash;
