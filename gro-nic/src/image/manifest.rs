@@ -159,7 +159,7 @@ pub(super) fn read(section: &[u8]) -> Result<Manifest, ImageError> {
         serde_json::from_slice(section).map_err(|error| refused(format!("not its JSON: {error}")))?;
     let canonical = manifest.to_json().map_err(|error| refused(error.to_string()))?;
     if canonical.as_bytes() != section {
-        return Err(refused("not in the one form that it has (order, blanks, doubled or unknown fields)"));
+        return Err(refused("not in the one form that it has (order of fields, blanks)"));
     }
     if manifest.schema != SCHEMA {
         return Err(refused(format!("its schema is {}, known is {SCHEMA}", manifest.schema)));
