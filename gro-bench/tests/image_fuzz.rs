@@ -27,6 +27,7 @@ fn a_forged_image_is_refused_or_runs_contained() {
     {
         assert!(tally.run.contains_key(end), "{end} was not seen: {:?}", tally.run);
     }
+    assert!(tally.bare > CASES / 20, "{}", tally.bare);
     assert!(!tally.refused.contains_key("image id") && !tally.refused.contains_key("section hash"));
 }
 

@@ -57,6 +57,9 @@ fn report(what: &str, seed: u64, tally: &Tally, seconds: f64) {
         sum(&tally.refused),
         sum(&tally.run)
     );
+    if tally.bare > 0 {
+        println!("  {} of them on the bare machine, too, with code and host registers compared", tally.bare);
+    }
     let unchanged = tally.unchanged;
     println!(
         "  ({unchanged} draws that changed nothing, or gave another image that there is, were drawn again)"

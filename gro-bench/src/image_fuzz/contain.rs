@@ -7,8 +7,8 @@ use gro_nic::abi::{self, memory, packet, register};
 use gro_nic::machine::{Fault, Machine};
 use gro_nic::{Image, Nic, NicConfig, NicError};
 
-/// Instructions after which a run is ended: ten times what the frames below need.
-pub(super) const BUDGET: u64 = 200_000;
+/// Instructions after which a run is ended: about ten times what the frames below need.
+const BUDGET: u64 = 100_000;
 
 /// What an image is fed with.
 pub(super) struct Feed {

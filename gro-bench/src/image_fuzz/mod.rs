@@ -35,7 +35,9 @@ pub struct Tally {
     pub changes: BTreeMap<&'static str, u64>,
     /// Cases that were refused, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Cases that were loaded and run, by how that ended.
+    /// Cases that were run on the bare machine, too, where code and the host's registers are compared before and after.
+    pub bare: u64,
+    /// Cases that were loaded and run behind the driver, by how that ended.
     pub run: BTreeMap<&'static str, u64>,
 }
 
@@ -52,6 +54,9 @@ pub struct Violation {
     /// What happened.
     pub what: String,
 }
+
+/// One in so many cases is run on the bare machine, too.
+const BARE_EVERY: u64 = 4;
 
 /// Wall time after which a case counts as hanging the host. A case takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -114,7 +119,7 @@ impl Corpus {
     }
 
     /// Loads a case, and runs what is taken.
-    fn judge(&self, file: &[u8], mode: Mode, tally: &mut Tally) -> Result<(), String> {
+    fn judge(&self, file: &[u8], number: u64, mode: Mode, tally: &mut Tally) -> Result<(), String> {
         tally.cases += 1;
         let image = match Image::parse(file) {
             Err(error) => {
@@ -124,7 +129,10 @@ impl Corpus {
             Ok(_) if mode == Mode::Changed => return Err("it was taken for an image".into()),
             Ok(image) => image,
         };
-        self.feed.run(&image)?;
+        if number.is_multiple_of(BARE_EVERY) {
+            tally.bare += 1;
+            self.feed.run(&image)?;
+        }
         *tally.run.entry(self.feed.drive(&image)?).or_default() += 1;
         Ok(())
     }
@@ -189,7 +197,7 @@ impl Corpus {
     /// Its [`Violation`].
     pub fn one(&self, seed: u64, number: u64, mode: Mode, tally: &mut Tally) -> Result<(), Violation> {
         let file = self.case(seed, number, mode, tally);
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(&file, mode, tally)));
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(&file, number, mode, tally)));
         let violation = |what: String| Violation { seed, number, mode, what };
         match judged {
             Ok(judged) => judged.map_err(violation),
@@ -202,6 +210,7 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.cases += other.cases;
         self.unchanged += other.unchanged;
+        self.bare += other.bare;
         let maps = [
             (&mut self.changes, other.changes),
             (&mut self.refused, other.refused),
