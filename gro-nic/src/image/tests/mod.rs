@@ -192,3 +192,21 @@ fn a_device_never_sees_the_rules() {
         assert!(!contains(&member.code.bytes) && !contains(&member.data.bytes));
     }
 }
+
+#[test]
+fn the_example_of_the_document_is_an_image() {
+    let file = builder().build().unwrap();
+    let hashes =
+        [header::TOTAL..16, header::ID..64, header::CONTRACT..192, field(CODE, section::SHA256)..256];
+    let mut example = String::new();
+    for (index, line) in file[..256].chunks(16).enumerate() {
+        example += &format!("{:04x} ", 16 * index);
+        for (at, byte) in (16 * index..).zip(line) {
+            let is_hash = hashes.iter().any(|hash| hash.contains(&at));
+            example += &if is_hash { " ..".to_owned() } else { format!(" {byte:02x}") };
+        }
+        example.push('\n');
+    }
+    let document = include_str!("../../../../docs/nicimg.md");
+    assert!(document.contains(&example), "docs/nicimg.md must have\n{example}");
+}
