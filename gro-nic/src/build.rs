@@ -1,10 +1,14 @@
-//! From the firmware's ELF file to an image.
+//! From the firmware's ELF files to an image.
+
+mod stack;
 
 use object::{Architecture, Object as _, ObjectSegment as _, ObjectSymbol as _};
 use thiserror::Error;
 
 use crate::abi::memory;
 use crate::image::{ImageBuilder, ImageError, Isa, Member, MemoryMap, Provenance, Region, Segment};
+
+pub use stack::StackError;
 
 /// Wait states that a program must expect of packet memory, which host and device share.
 const PACKET_WAIT_STATES: u32 = 1;
@@ -33,6 +37,9 @@ pub enum BuildError {
     /// A file for another processor.
     #[error("the ELF file is not for {0}")]
     Isa(&'static str),
+    /// The program's stack has no bound.
+    #[error(transparent)]
+    Stack(#[from] StackError),
     /// The parts do not make an image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -117,8 +124,6 @@ impl Linked {
         let (code, data) = segments(&elf)?;
         let profile = constant(&elf, &code, "GRO_PROFILE")?;
         let length = profile.iter().position(|&byte| byte == 0).unwrap_or(profile.len());
-        let stack_top = address(&elf, "__stack_top")?;
-        let data_end = data.address.saturating_add(data.memory_size);
         Ok(Self {
             program_hash: constant(&elf, &code, "GRO_PROGRAM_HASH")?,
             source_hash: constant(&elf, &code, "GRO_SOURCE_HASH")?,
@@ -135,8 +140,8 @@ impl Linked {
                         size: memory::PACKET_SIZE,
                         wait_states: PACKET_WAIT_STATES,
                     },
-                    stack_top,
-                    stack_bound: stack_top.saturating_sub(data_end),
+                    stack_top: address(&elf, "__stack_top")?,
+                    stack_bound: stack::bound(&elf)?,
                 },
             },
         })

@@ -71,6 +71,11 @@ impl Feed {
     /// # Errors
     /// It changed its code, or a register of the host.
     pub(super) fn run(&self, image: &Image) -> Result<(), String> {
+        self.run_on(image).map(drop)
+    }
+
+    /// As [`Feed::run`]; gives the machine back.
+    fn run_on(&self, image: &Image) -> Result<Machine, String> {
         let mut machine = Machine::new(image);
         let code = machine.bus().imem().to_vec();
         for (index, frame) in self.frames.iter().enumerate() {
@@ -104,7 +109,7 @@ impl Feed {
         if host(&machine) != before {
             return Err("the program changed a register of the host".into());
         }
-        Ok(())
+        Ok(machine)
     }
 }
 
@@ -131,5 +136,27 @@ fn ended(error: &NicError) -> &'static str {
         NicError::NoBuffer(_) => "driver: no buffer comes back",
         NicError::Stalled => "driver: stalled",
         NicError::Completion { .. } => "driver: malformed completion",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_images_take_every_frame_and_stay_within_their_stack_bound() {
+        for release in gro_core::Release::ALL {
+            let image = Image::parse(gro_nic::committed(release)).unwrap();
+            let feed = Feed::new();
+            assert_eq!(feed.drive(&image), Ok("ran to the end"));
+            let machine = feed.run_on(&image).unwrap();
+            assert_eq!(machine.bus().register(register::RX_CONSUMER), feed.frames.len() as u32);
+            let data_end = image.data.address + image.data.memory_size - image.memory.dmem.base;
+            let stack = &machine.bus().dmem()[data_end as usize..];
+            let unused = stack.iter().position(|&byte| byte != 0).unwrap_or(stack.len());
+            let used = (stack.len() - unused) as u32;
+            let bound = image.memory.stack_bound;
+            assert!((64..=bound).contains(&used), "{}: {used} bytes, bound {bound}", release.name());
+        }
     }
 }
