@@ -262,3 +262,20 @@ fn reason(error: &ImageError) -> &'static str {
         ImageError::Signature { .. } => "signature",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_taken_unchanged_would_be_noticed() {
+        let corpus = Corpus::committed().unwrap();
+        for image in &corpus.images {
+            let mut tally = Tally::default();
+            let taken = corpus.judge(image, 0, Mode::Changed, &mut tally);
+            assert_eq!(taken, Err("it was taken for an image".into()));
+            corpus.judge(image, 0, Mode::Resealed, &mut tally).unwrap();
+            assert_eq!((tally.run["ran to the end"], tally.bare), (1, 1));
+        }
+    }
+}
