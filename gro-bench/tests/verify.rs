@@ -138,6 +138,29 @@ fn a_damaged_nic_image_fails_and_names_the_cure() {
 }
 
 #[test]
+fn an_image_decides_what_its_manifest_expects() {
+    for profile in gro_core::Release::ALL {
+        let image = Image::parse(gro_nic::committed(profile)).unwrap();
+        let manifest = Manifest::read(&path("tcp-jumbo").with_file_name(FILE_NAME)).unwrap().unwrap();
+        let expected = &image.manifest.provenance.traces;
+        let names = manifest.traces.iter().map(|entry| entry.file.split('.').next().unwrap());
+        assert!(names.eq(expected.iter().map(|trace| trace.name.as_str())), "every shipped trace is there");
+        for name in ["tcp-jumbo", "udp4-bulk", "tunnel-geneve"] {
+            let expected = expected.iter().find(|trace| trace.name == name).unwrap();
+            let engine = EngineConfig { config: entry(name).under(DEFAULT.config), profile, ..DEFAULT };
+            let trace = Trace::open(&path(name)).unwrap();
+            let outcome = NicBackend::committed().run(&trace, &engine).unwrap();
+            assert_eq!(outcome.decision_digest.unwrap().to_be_bytes(), expected.decision_digest.0, "{name}");
+            assert_eq!(outcome.records.len() as u64, expected.packets, "{name}");
+            assert_eq!(
+                (entry(name).sha256, entry(name).frames),
+                (expected.sha256.to_string(), expected.frames)
+            );
+        }
+    }
+}
+
+#[test]
 fn a_stale_nic_image_is_skipped_and_names_both_hashes_and_the_cure() {
     let why = nic(rebuilt(|builder| builder.program_hash[0] ^= 0xff));
     let source = gro_core::program_hash::<gro_core::Linux618>();
@@ -201,9 +224,7 @@ fn small(folder: &Path) -> PathBuf {
 }
 
 fn rebuilt(change: impl FnOnce(&mut ImageBuilder)) -> Vec<u8> {
-    let Image { program_hash, source_hash, profile, entry, code, data, memory, rules, .. } =
-        Image::parse(gro_nic::LINUX_6_18).unwrap();
-    let mut builder = ImageBuilder { program_hash, source_hash, profile, entry, code, data, memory, rules };
+    let mut builder = ImageBuilder::from(Image::parse(gro_nic::LINUX_6_18).unwrap());
     change(&mut builder);
     builder.build().unwrap()
 }

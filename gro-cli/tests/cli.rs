@@ -278,8 +278,8 @@ fn what_is_no_image_has_no_rules() {
         (&b"{}"[..], "truncated"),
         (&whole[..whole.len() - 1], "truncated"),
         (&[b'x'; 5_000], "not a NIC image"),
-        (&changed, "image id does not match"),
-        (&other_rules, "section 3 does not match its SHA-256"),
+        (&changed, "signature: reserved bytes set"),
+        (&other_rules, "section 6 (RULES) does not match its SHA-256"),
         (&old, "image has ABI 3"),
         (&vec![0; 2 << 20], "not a NIC image"),
     ] {
@@ -294,6 +294,80 @@ fn what_is_no_image_has_no_rules() {
     }
     assert!(fails(["nic", "rules"]).contains("<IMAGE>"));
     assert!(fails(["nic", "rules", "-"]).contains("standard input"));
+}
+
+#[test]
+fn nic_info_has_the_shape_of_devlink_and_says_what_the_image_is() {
+    let image = in_checkout("gro-nic/image/gro-linux-6.18.nicimg").display().to_string();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = gro(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let info = json(&["nic", "info", "-j", &image]);
+    let info = &info["info"][format!("file/{image}")];
+    let hashes = json(&["hash", "-j", "--profile", "linux-6.18"]);
+    assert_eq!(info["versions"]["stored"]["fw.app"], hashes["nic"]);
+    assert_eq!(info["versions"]["stored"]["fw.app.name"], "gro linux-6.18");
+    assert_eq!(info["versions"]["stored"]["fw.bundle_id"].as_str().unwrap().len(), 64);
+    let [narrow, wide] = &info["image"]["programs"].as_array().unwrap()[..] else { panic!("{info}") };
+    assert_eq!((&narrow["isa"], &wide["isa"]), (&"rv32imc".into(), &"rv64imac".into()));
+    assert!(narrow["text"]["used"].as_u64().unwrap() <= 32_768);
+    let config = info["image"]["config"].as_array().unwrap();
+    let size = config.iter().find(|parameter| parameter["name"] == "gro_max_size").unwrap();
+    assert_eq!((&size["type"], &size["default"]), (&"number".into(), &65_536.into()));
+    let twin = std::fs::read(in_checkout("gro-ebpf/image/gro-linux-6.18.o")).unwrap();
+    let manifest = &info["image"]["manifest"]["provenance"];
+    assert_eq!(manifest["twin"]["sha256"], gro_bench::trace::sha256_hex(&twin));
+
+    let output = gro(["nic", "info", &image]);
+    let shown = text(&output.stdout);
+    for word in [hashes["nic"].as_str().unwrap(), "rv64imac", "gro_max_size", "tcp4-bulk"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    assert!(fails(["nic", "info", "-"]).contains("standard input"));
+}
+
+#[test]
+fn nic_load_accepts_an_image_or_says_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = in_checkout("gro-nic/image/gro-linux-7.x.nicimg");
+    let output = gro(["nic".as_ref(), "load".as_ref(), image.as_os_str()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("accepted") && text(&output.stdout).contains("not signed"));
+
+    let whole = std::fs::read(&image).unwrap();
+    let key = gro_bench::hex(&gro_nic::image::public_key(&[3; 32]));
+    let other = gro_bench::hex(&gro_nic::image::public_key(&[4; 32]));
+    let signed = folder.path().join("signed.nicimg");
+    std::fs::write(&signed, gro_nic::image::sign(&whole, &[3; 32]).unwrap()).unwrap();
+    let load = |file: &Path, key: &str| {
+        gro(["nic".as_ref(), "load".as_ref(), file.as_os_str(), "--key".as_ref(), key.as_ref()])
+    };
+    let output = load(&signed, &key);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(&key));
+    for (file, key, words) in [
+        (&signed, &other, format!("signed with key {key}")),
+        (&image, &key, "not signed".to_owned()),
+        (&image, &"12".to_owned(), "64 digits".to_owned()),
+    ] {
+        let output = load(file, key);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(&words), "{}", text(&output.stderr));
+    }
+
+    // A whole image, with a program that does not come up.
+    let mut idle = gro_nic::ImageBuilder::from(gro_nic::Image::parse(&whole).unwrap());
+    idle.code.bytes[..6].copy_from_slice(&[0x73, 0x00, 0x50, 0x10, 0xf5, 0xbf]);
+    let path = folder.path().join("idle.nicimg");
+    std::fs::write(&path, idle.build().unwrap()).unwrap();
+    let message = fails(["nic".as_ref(), "load".as_ref(), path.as_os_str()]);
+    assert!(message.contains("idle.nicimg: refused: the device does not come up"), "{message}");
+    let mut changed = whole.clone();
+    changed[300] ^= 1;
+    std::fs::write(&path, changed).unwrap();
+    assert!(fails(["nic".as_ref(), "load".as_ref(), path.as_os_str()]).contains("no whole image"));
 }
 
 #[test]
@@ -380,6 +454,9 @@ fn a_closed_pipe_is_no_error() {
         &["verify", file],
         &["verify", "-j", file],
         &["replay", "-r", file, "-w", "-"],
+        &["nic", "info", &image],
+        &["nic", "info", "-j", &image],
+        &["nic", "load", &image],
         &["nic", "rules", &image],
         &["--help"],
         &["verify", "--help"],

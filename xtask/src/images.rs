@@ -1,10 +1,13 @@
 //! `cargo xtask images`: builds what runs on devices, and the manifest that binds it to the sources.
 
+use crate::provenance::{self, Expected};
 use crate::source_hash;
 use crate::toolchain::{Target, Toolchain, Versions};
 use anyhow::{Context as _, Result, bail, ensure};
 use gro_bench::hex;
 use gro_core::Release;
+use gro_nic::build::Firmware;
+use gro_nic::image::Isa;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -61,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return check(&root, &toolchain);
     }
     let start = Instant::now();
-    let built = build(&toolchain, &root, &root.join("target/device"))?;
+    let expected = provenance::expected(&root)?;
+    let built = build(&toolchain, &root, &root.join("target/device"), &expected)?;
     let manifest = manifest(&toolchain, &built)?;
     for (file, bytes) in &built {
         let path = root.join(file);
@@ -112,7 +116,7 @@ fn file<'a>(built: &'a Built, name: &str) -> Result<&'a [u8]> {
     Ok(&found.with_context(|| format!("{name} was not built"))?.1)
 }
 
-fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
+fn build(toolchain: &Toolchain, tree: &Path, output: &Path, expected: &Expected) -> Result<Built> {
     let mut built = Vec::new();
     let bpf = output.join("bpf");
     toolchain.build(Target::Bpf, tree, &tree.join("gro-ebpf/program"), &bpf)?;
@@ -127,10 +131,18 @@ fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
     let nic = output.join("nic");
     let sources = source_hash::read(&tree.join("gro-core"))?;
     let rules = std::str::from_utf8(&sources[source_hash::PARSE_GRAPH]).context("gro-core/parser.json")?;
-    toolchain.build(Target::Nic, tree, &tree.join("gro-nic/firmware"), &nic)?;
+    for target in [Target::Nic32, Target::Nic64] {
+        toolchain.build(target, tree, &tree.join("gro-nic/firmware"), &nic)?;
+    }
     for release in Release::ALL {
-        let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release").join(binary(release)))?;
-        let image = gro_nic::build::image_from_elf(&elf, rules)?;
+        let elf = |target: Target| {
+            let path = nic.join(target.triple()).join("release").join(binary(release));
+            fs::read(&path).with_context(|| format!("{} was not built", path.display()))
+        };
+        let (rv32imc, rv64imac) = (elf(Target::Nic32)?, elf(Target::Nic64)?);
+        let firmware = Firmware { rv32imc: &rv32imc, rv64imac: Some(&rv64imac) };
+        let provenance = provenance::of(release, toolchain, file(&built, &tc_object(release))?, expected)?;
+        let image = gro_nic::build::image_from_elf(&firmware, rules, provenance)?;
         carries_its_document(&image, &sources)?;
         built.push((nic_image(release), image));
     }
@@ -192,6 +204,7 @@ fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
 fn check(root: &Path, toolchain: &Toolchain) -> Result<()> {
     let committed: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST))?)?;
     let scratch = std::env::temp_dir().join(format!("gro-images-{}", std::process::id()));
+    let expected = provenance::expected(root)?;
     let result = (|| {
         let mut builds = Vec::new();
         for name in ["a", "another/folder"] {
@@ -199,7 +212,7 @@ fn check(root: &Path, toolchain: &Toolchain) -> Result<()> {
             for input in INPUTS {
                 copy(&root.join(input), &tree.join(input))?;
             }
-            builds.push(build(toolchain, &tree, &tree.join("out"))?);
+            builds.push(build(toolchain, &tree, &tree.join("out"), &expected)?);
         }
         ensure!(builds[0] == builds[1], "two builds in different folders differ");
         manifest(toolchain, &builds[0])
@@ -277,15 +290,19 @@ fn report(built: &Built) -> Result<()> {
 
 fn report_of(built: &Built, release: Release) -> Result<()> {
     let image = gro_nic::Image::parse(file(built, &nic_image(release))?)?;
-    println!(
-        "{}: NIC image: text {} bytes of {}, data {} bytes of {}, {} of them left for the stack",
-        release.name(),
-        image.code.bytes.len(),
-        image.memory.imem.size,
-        image.data.memory_size,
-        image.memory.dmem.size,
-        image.stack_size()
-    );
+    for isa in Isa::ALL {
+        let Some(member) = image.member(isa) else { continue };
+        println!(
+            "{}: NIC image, {}: text {} bytes of {}, data {} bytes of {}, stack at most {} bytes",
+            release.name(),
+            isa.name(),
+            member.code.bytes.len(),
+            member.memory.imem.size,
+            member.data.memory_size,
+            member.memory.dmem.size,
+            member.memory.stack_bound
+        );
+    }
     verifier(file(built, &tc_object(release))?)
 }
 
@@ -330,11 +347,8 @@ mod tests {
         };
 
         // An image that is sealed over another document than the one in its hash.
-        let gro_nic::Image { program_hash, source_hash, profile, entry, code, data, memory, rules, .. } =
-            gro_nic::Image::parse(image).unwrap();
-        let rules = rules + " ";
-        let builder =
-            gro_nic::ImageBuilder { program_hash, source_hash, profile, entry, code, data, memory, rules };
+        let mut builder = gro_nic::ImageBuilder::from(gro_nic::Image::parse(image).unwrap());
+        builder.rules.push(' ');
         refused(&builder.build().unwrap(), &sources);
 
         // A document that changed while the firmware was compiled.

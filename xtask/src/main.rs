@@ -11,9 +11,11 @@ mod codegen;
 mod determinism;
 mod digests;
 mod fuzz;
+mod fuzz_image;
 mod images;
 mod mutants;
 mod own_tunnel;
+mod provenance;
 mod round_trip;
 #[path = "../../gro-core/source_hash.rs"]
 mod source_hash;
@@ -36,6 +38,8 @@ enum Task {
     Digests,
     /// Compares our backends with the running kernel on random batches.
     FuzzKernel(fuzz::Args),
+    /// Changes and forges NIC images: the loader must refuse them, or the machine contain them.
+    FuzzImage(fuzz_image::Args),
     /// Sends the merged packets of the shipped traces through the running kernel's GSO.
     RoundTrip,
     /// Switches each rule off and names what notices, in SPECIFICATION.md.
@@ -59,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
         Task::FuzzKernel(args) => fuzz::run(&args),
+        Task::FuzzImage(args) => fuzz_image::run(&args),
         Task::RoundTrip => round_trip::run(),
         Task::Mutants(args) => mutants::run(&args),
         Task::Determinism(args) => determinism::run(&args),

@@ -36,7 +36,21 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     Bpf,
-    Nic,
+    /// The NIC's firmware for a 32-bit core.
+    Nic32,
+    /// The same for a 64-bit core.
+    Nic64,
+}
+
+impl Target {
+    /// As the compiler names it.
+    pub(crate) fn triple(self) -> &'static str {
+        match self {
+            Self::Bpf => "bpfel-unknown-none",
+            Self::Nic32 => "riscv32imc-unknown-none-elf",
+            Self::Nic64 => "riscv64imac-unknown-none-elf",
+        }
+    }
 }
 
 const PACKAGES: [&str; 6] =
@@ -91,17 +105,17 @@ impl Toolchain {
             std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
         let mut flags = vec![remap(tree, "/gro"), remap(&registry, "/cargo"), remap(output, "/target")];
-        let (triple, std) = match target {
+        let std = match target {
             Target::Bpf => {
                 flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"].map(String::from));
-                ("bpfel-unknown-none", self.kind == Kind::Nightly)
+                self.kind == Kind::Nightly
             }
-            Target::Nic => {
+            Target::Nic32 | Target::Nic64 => {
                 let linker = if self.kind == Kind::Debian { "ld.lld-22" } else { "rust-lld" };
                 let script = folder.join("link.ld");
                 flags.extend([format!("-Clinker={linker}"), format!("-Clink-arg=-T{}", script.display())]);
                 flags.extend(["-Clinker-flavor=ld.lld", "-Crelocation-model=static"].map(String::from));
-                ("riscv32imc-unknown-none-elf", true)
+                true
             }
         };
 
@@ -123,7 +137,7 @@ impl Toolchain {
             }
         }
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-        command.args(["build", "--quiet", "--release", "--locked", "--target", triple]);
+        command.args(["build", "--quiet", "--release", "--locked", "--target", target.triple()]);
         if std {
             command.arg("-Zbuild-std=core");
         }

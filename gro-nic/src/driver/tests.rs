@@ -285,18 +285,12 @@ fn a_wrong_set_up_is_refused() {
     assert!(matches!(Nic::new(&other, &NicConfig::default()), Err(NicError::ProgramHash)));
     let image = image();
     let idle = ImageBuilder {
-        program_hash: image.program_hash,
-        source_hash: image.source_hash,
-        profile: image.profile,
-        entry: image.entry,
         code: crate::image::Segment {
             address: image.entry,
             bytes: vec![0x73, 0x00, 0x50, 0x10, 0xf5, 0xbf],
             memory_size: 6,
         },
-        data: image.data,
-        memory: image.memory,
-        rules: image.rules,
+        ..image.into()
     };
     let idle = Image::parse(&idle.build().unwrap()).unwrap();
     assert!(matches!(Nic::new(&idle, &NicConfig::default()), Err(NicError::NotReady(0))));

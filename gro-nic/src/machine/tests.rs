@@ -157,8 +157,13 @@ fn machine(words: &[u32]) -> Machine {
             dmem: Region { base: DMEM_BASE, size: DMEM_SIZE, wait_states: 0 },
             packet: Region { base: PACKET_BASE, size: 4096, wait_states: 3 },
             stack_top: DMEM_BASE + DMEM_SIZE,
+            stack_bound: 0,
         },
+        rv64imac: None,
         rules: "{}".into(),
+        config: Vec::new(),
+        manifest: crate::image::Manifest::default(),
+        signer: None,
     })
 }
 

@@ -1,0 +1,72 @@
+//! `gro nic`: one file a subcommand.
+
+mod info;
+mod load;
+mod rules;
+
+use anyhow::Context as _;
+use gro_nic::{Image, image::MAX_FILE};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Look into NIC images, and check what a device would say to them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Info(info::Args),
+    Load(load::Args),
+    Rules(rules::Args),
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    match &args.command {
+        Command::Info(args) => info::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Rules(args) => rules::run(args),
+    }
+}
+
+/// The image that a subcommand is about.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// A .nicimg file (`-` for standard input)
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+}
+
+impl Source {
+    /// What the user calls it.
+    fn name(&self) -> String {
+        if crate::verify::is_stdin(&self.image) {
+            "standard input".to_owned()
+        } else {
+            self.image.display().to_string()
+        }
+    }
+
+    /// Reads and checks all of it.
+    fn open(&self) -> anyhow::Result<Image> {
+        let name = self.name();
+        let file = if crate::verify::is_stdin(&self.image) {
+            read(std::io::stdin().lock())
+        } else {
+            std::fs::File::open(Path::new(&self.image)).and_then(read)
+        };
+        let file = file.with_context(|| format!("{name}: cannot be read"))?;
+        Image::parse(&file).with_context(|| {
+            format!("{name}: no whole image; `cargo xtask images` builds them into gro-nic/image")
+        })
+    }
+}
+
+/// One byte more than an image may have, so that its reader refuses it.
+fn read(reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let mut file = Vec::new();
+    reader.take(MAX_FILE as u64 + 1).read_to_end(&mut file)?;
+    Ok(file)
+}
