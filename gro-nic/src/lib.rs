@@ -7,6 +7,7 @@ pub mod abi;
 pub mod image;
 // The device.
 pub mod machine;
+pub mod referee;
 // The host.
 pub mod driver;
 // How an image comes to be.
