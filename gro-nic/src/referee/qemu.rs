@@ -49,6 +49,14 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// As the compiler's target has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rv32imc => "rv32imc",
+            Self::Rv64imac => "rv64imac",
+        }
+    }
+
     /// The program that emulates it.
     pub fn emulator(self) -> &'static str {
         match self {
@@ -89,15 +97,18 @@ pub struct Program {
     pub memory: MemoryMap,
 }
 
-impl From<&Image> for Program {
-    /// The rv32imc program of an image.
-    fn from(image: &Image) -> Self {
-        Self {
-            isa: Isa::Rv32imc,
-            entry: image.entry,
-            code: image.code.clone(),
-            data: image.data.clone(),
-            memory: image.memory,
+impl Program {
+    /// The program of an image for an instruction set; `None` where the image has none.
+    pub fn of(image: &Image, isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Rv32imc => Some(Self {
+                isa,
+                entry: image.entry,
+                code: image.code.clone(),
+                data: image.data.clone(),
+                memory: image.memory,
+            }),
+            Isa::Rv64imac => None,
         }
     }
 }
