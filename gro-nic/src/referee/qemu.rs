@@ -68,8 +68,8 @@ impl Isa {
     /// QEMU's name of a core that has this instruction set, user mode and memory protection, and nothing else.
     fn cpu(self) -> &'static str {
         match self {
-            Self::Rv32imc => "rv32,a=off,f=off,d=off,zba=off,zbb=off,zbc=off,zbs=off",
-            Self::Rv64imac => "rv64,f=off,d=off,zba=off,zbb=off,zbc=off,zbs=off",
+            Self::Rv32imc => "rv32,a=off,f=off,d=off,Zifencei=off,zba=off,zbb=off,zbc=off,zbs=off",
+            Self::Rv64imac => "rv64,f=off,d=off,Zifencei=off,zba=off,zbb=off,zbc=off,zbs=off",
         }
     }
 
@@ -144,7 +144,9 @@ pub struct Qemu {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// It is in the ROM and goes on at this address.
-    Parked { resume: u32 },
+    Parked {
+        resume: u32,
+    },
     Running,
     /// It broke a rule.
     Trapped(Trap),
@@ -191,7 +193,7 @@ impl Qemu {
             State::Trapped(trap) => Err(trap.into()),
             State::Running => Ok(()),
             State::Parked { resume } => {
-                let ticks = budget.div_ceil(rom::TICK).saturating_add(1).min(1 << 48);
+                let ticks = budget.div_ceil(rom::TICK).saturating_add(2).min(1 << 48);
                 self.set_mail(mailbox::RESUME, u64::from(resume));
                 self.set_mail(mailbox::BUDGET, ticks);
                 if self.bell.write_all(&[0]).is_err() {
@@ -230,6 +232,9 @@ impl Qemu {
             }
             cause if cause == interrupt | TIMER_INTERRUPT => (Stop::Budget, pc),
             cause => {
+                // Not retired, but counted: calls, breakpoints and what QEMU does not decode.
+                let decoded = word & 0x7f == SYSTEM;
+                self.retired -= u64::from(matches!(cause, BREAKPOINT | CALL) || cause == ILLEGAL && !decoded);
                 let trap = Trap { pc, fault: self.fault(cause, value, word)? };
                 self.state = State::Trapped(trap);
                 return Err(trap.into());
@@ -244,7 +249,7 @@ impl Qemu {
         Ok(match cause {
             0 | FETCH => Fault::Fetch,
             // Breakpoint and call are instructions that the device does not have.
-            ILLEGAL | 3 | 8 => Fault::Illegal { word },
+            ILLEGAL | BREAKPOINT | CALL => Fault::Illegal { word },
             LOAD => Fault::Load { address, size: access_size(word) },
             STORE => Fault::Store { address, size: access_size(word) },
             4 | 6 => Fault::Misaligned { address, size: access_size(word) },
@@ -256,8 +261,13 @@ impl Qemu {
     fn hear(&mut self, time: Duration) -> Result<bool, CoreError> {
         let end = Instant::now() + time;
         loop {
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
-            if self.bell.set_read_timeout(Some(left)).is_err() {
+            // A time of zero means to look only, which a socket says otherwise.
+            let left = end.saturating_duration_since(Instant::now());
+            let prepared = self.bell.set_nonblocking(left.is_zero()).and_then(|()| match left.is_zero() {
+                true => Ok(()),
+                false => self.bell.set_read_timeout(Some(left)),
+            });
+            if prepared.is_err() {
                 return Err(self.gone());
             }
             match self.bell.read(&mut [0]) {
@@ -380,9 +390,13 @@ impl Drop for Qemu {
 /// Values of `mcause`.
 const FETCH: u64 = 1;
 const ILLEGAL: u64 = 2;
+const BREAKPOINT: u64 = 3;
 const LOAD: u64 = 5;
 const STORE: u64 = 7;
+const CALL: u64 = 8;
 const TIMER_INTERRUPT: u64 = 7;
+/// Opcode of CSR access and the like.
+const SYSTEM: u32 = 0x73;
 
 /// Where an address of the board lies in its RAM.
 fn place(address: u32) -> usize {
