@@ -12,6 +12,7 @@ pub mod referee;
 pub mod driver;
 // How an image comes to be.
 pub mod build;
+pub mod stack;
 
 pub use driver::{Delivered, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};
