@@ -132,6 +132,7 @@ fn build(toolchain: &Toolchain, tree: &Path, output: &Path) -> Result<Built> {
         let elf = fs::read(nic.join("riscv32imc-unknown-none-elf/release").join(binary(release)))?;
         let image = gro_nic::build::image_from_elf(&elf, rules)?;
         carries_its_document(&image, &sources)?;
+        stack_bound(&image)?;
         built.push((nic_image(release), image));
     }
     Ok(built)
@@ -152,6 +153,12 @@ fn carries_its_document(image: &[u8], sources: &source_hash::Sources) -> Result<
         image.profile
     );
     Ok(())
+}
+
+/// What the program of an image takes of the stack at most; an error if that is not known or is not there.
+fn stack_bound(image: &[u8]) -> Result<gro_nic::stack::StackBound> {
+    let image = gro_nic::Image::parse(image)?;
+    gro_nic::stack::bound(&image).with_context(|| format!("{}: no stack bound", image.profile))
 }
 
 fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {
@@ -276,7 +283,8 @@ fn report(built: &Built) -> Result<()> {
 }
 
 fn report_of(built: &Built, release: Release) -> Result<()> {
-    let image = gro_nic::Image::parse(file(built, &nic_image(release))?)?;
+    let bytes = file(built, &nic_image(release))?;
+    let image = gro_nic::Image::parse(bytes)?;
     println!(
         "{}: NIC image: text {} bytes of {}, data {} bytes of {}, {} of them left for the stack",
         release.name(),
@@ -285,6 +293,16 @@ fn report_of(built: &Built, release: Release) -> Result<()> {
         image.data.memory_size,
         image.memory.dmem.size,
         image.stack_size()
+    );
+    let bound = stack_bound(bytes)?;
+    let chain: Vec<String> =
+        bound.chain.iter().map(|frame| format!("{} at {:#x}", frame.bytes, frame.entry)).collect();
+    println!(
+        "NIC stack: at most {} bytes ({}), over {} functions and {} instructions; no illegal instruction and no panic among them",
+        bound.bytes,
+        chain.join(" + "),
+        bound.functions,
+        bound.instructions
     );
     verifier(file(built, &tc_object(release))?)
 }
