@@ -10,6 +10,7 @@
 //! off. So the core has waited or not: nothing is guessed from time, and no idle poll is counted. Two rules of the simulator QEMU
 //! does not know: it carries out misaligned accesses, and accesses to registers of less than a word.
 
+mod board;
 mod rom;
 mod shared;
 #[cfg(test)]
@@ -18,100 +19,23 @@ mod tests;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::abi::memory;
-use crate::image::{Image, MemoryMap, Segment};
+use crate::image::MemoryMap;
 use crate::machine::{Core, CoreError, Fault, Stop, Trap};
-use rom::{Grant, mailbox};
-use shared::{Named, Shared};
+use board::place;
+pub use board::{Isa, Program};
+use rom::mailbox;
+use shared::Shared;
 
-/// First address of the board's RAM, and of the mapping.
-const RAM_BASE: u32 = memory::IMEM_BASE;
-/// Bytes of it. QEMU puts its device tree near the end, which must be above the register page.
-const RAM_SIZE: usize = 1 << 30;
 /// Longest time to wait for QEMU to start, and for what it does beside running the guest.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Instructions a second that QEMU is always faster than; measured are 50 million.
 const SLOWEST: u64 = 2_000_000;
-
-/// Instruction set of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// 32 bit, the instructions of the simulated device.
-    Rv32imc,
-    /// 64 bit.
-    Rv64imac,
-}
-
-impl Isa {
-    /// As the compiler's target has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rv32imc => "rv32imc",
-            Self::Rv64imac => "rv64imac",
-        }
-    }
-
-    /// The program that emulates it.
-    pub fn emulator(self) -> &'static str {
-        match self {
-            Self::Rv32imc => "qemu-system-riscv32",
-            Self::Rv64imac => "qemu-system-riscv64",
-        }
-    }
-
-    /// QEMU's name of a core that has this instruction set, user mode and memory protection, and nothing else.
-    fn cpu(self) -> &'static str {
-        match self {
-            Self::Rv32imc => "rv32,a=off,f=off,d=off,Zifencei=off,zba=off,zbb=off,zbc=off,zbs=off",
-            Self::Rv64imac => "rv64,f=off,d=off,Zifencei=off,zba=off,zbb=off,zbc=off,zbs=off",
-        }
-    }
-
-    /// Bytes of a register.
-    fn bytes(self) -> usize {
-        match self {
-            Self::Rv32imc => 4,
-            Self::Rv64imac => 8,
-        }
-    }
-}
-
-/// What is loaded.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// For which cores.
-    pub isa: Isa,
-    /// Address of the first instruction.
-    pub entry: u32,
-    /// Goes to instruction memory.
-    pub code: Segment,
-    /// Goes to data memory.
-    pub data: Segment,
-    /// Memories and stack pointer.
-    pub memory: MemoryMap,
-}
-
-impl Program {
-    /// The program of an image for an instruction set; `None` where the image has none.
-    pub fn of(image: &Image, isa: Isa) -> Option<Self> {
-        match isa {
-            Isa::Rv32imc => Some(Self {
-                isa,
-                entry: image.entry,
-                code: image.code.clone(),
-                data: image.data.clone(),
-                memory: image.memory,
-            }),
-            Isa::Rv64imac => None,
-        }
-    }
-}
 
 /// Why QEMU does not start.
 #[derive(Debug, Error)]
@@ -159,9 +83,9 @@ impl Qemu {
     /// QEMU is not installed, or this version of it does not have what is needed.
     pub fn new(program: &Program) -> Result<Self, StartError> {
         let Program { isa, entry, memory: map, .. } = *program;
-        let (file, ram) = load(program)?;
+        let (file, ram) = board::load(program)?;
         let (bell, serial) = UnixStream::pair()?;
-        let mut command = command(isa, &file);
+        let mut command = board::command(isa, &file);
         let ends: [OwnedFd; 2] = [serial.try_clone()?.into(), serial.into()];
         let [input, output] = ends.map(Stdio::from);
         command.stdin(input).stdout(output).stderr(Stdio::piped());
@@ -327,7 +251,7 @@ impl Qemu {
 }
 
 impl Core for Qemu {
-    /// The budget is kept to within some two hundred instructions, upwards. It is the only thing that ends a firmware that never
+    /// The budget is kept to within 300 instructions, upwards. It is what ends a firmware that never
     /// waits; a QEMU that does not keep it is given up after a time that is far beyond it.
     fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
         self.resume(budget)?;
@@ -398,11 +322,6 @@ const TIMER_INTERRUPT: u64 = 7;
 /// Opcode of CSR access and the like.
 const SYSTEM: u32 = 0x73;
 
-/// Where an address of the board lies in its RAM.
-fn place(address: u32) -> usize {
-    address.wrapping_sub(RAM_BASE) as usize
-}
-
 fn fits(size: u32, offset: u32, length: usize) -> bool {
     (offset as usize).checked_add(length).is_some_and(|end| end <= size as usize)
 }
@@ -413,49 +332,4 @@ fn access_size(word: u32) -> u32 {
         3 => 1 << (word >> 12 & 3),
         _ => 1 << (2 + (word >> 13 & 1)),
     }
-}
-
-/// RAM with the program and our ROM in it.
-fn load(program: &Program) -> io::Result<(Named, Shared)> {
-    let (named, file) = Named::create(RAM_SIZE as u64)?;
-    let ram = Shared::map(&file, RAM_SIZE)?;
-    let MemoryMap { imem, dmem, packet, stack_top } = program.memory;
-    let grant = |base, size, write, execute| Grant { base, size, write, execute };
-    let device = memory::MMIO_DEVICE;
-    let grants = [
-        grant(imem.base, imem.size, false, true),
-        grant(dmem.base, dmem.size, true, false),
-        grant(packet.base, packet.size, true, false),
-        grant(memory::MMIO_BASE, device, false, false),
-        grant(memory::MMIO_BASE + device, memory::MMIO_SIZE - device, true, false),
-    ];
-    for segment in [&program.code, &program.data] {
-        ram.write(place(segment.address), &segment.bytes);
-    }
-    ram.write(place(rom::BASE), &rom::rom(program.isa, stack_top, &grants));
-    Ok((named, ram))
-}
-
-fn command(isa: Isa, ram: &Named) -> Command {
-    let mut command = Command::new(isa.emulator());
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
-    command.args(["-M", "virt,memory-backend=ram", "-bios", "none", "-cpu", isa.cpu(), "-smp", "1"]);
-    let path = ram.path().display();
-    let backend = format!("memory-backend-file,id=ram,size={RAM_SIZE},share=on,mem-path={path}");
-    command.args(["-m".to_owned(), format!("{}M", RAM_SIZE >> 20), "-object".to_owned(), backend]);
-    // One instruction is one nanosecond of the guest's time: that makes counter and timer exact.
-    command.args(["-icount", "shift=0"]);
-    command.args(["-chardev", "stdio,id=bell,signal=off", "-serial", "chardev:bell"]);
-    command.args(["-device", &format!("loader,addr={:#x},cpu-num=0", rom::BASE)]);
-    // SAFETY: the call is one that a child may make between `fork` and `exec`.
-    unsafe {
-        command.pre_exec(|| {
-            // A host that is killed cannot end its guest.
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        });
-    }
-    command
 }

@@ -23,7 +23,7 @@ impl<'a> Code<'a> {
 
     /// The word at an address that is a multiple of 4.
     pub(super) fn word(&self, address: u32) -> Option<u32> {
-        if address % 4 != 0 {
+        if !address.is_multiple_of(4) {
             return None;
         }
         Some(self.half(address)? | self.half(address + 2)? << 16)
@@ -32,6 +32,6 @@ impl<'a> Code<'a> {
     fn half(&self, address: u32) -> Option<u32> {
         let start = address.checked_sub(self.segment.address)? as usize;
         let bytes = self.segment.bytes.get(start..)?.first_chunk()?;
-        (address % 2 == 0).then(|| u32::from(u16::from_le_bytes(*bytes)))
+        address.is_multiple_of(2).then(|| u32::from(u16::from_le_bytes(*bytes)))
     }
 }

@@ -4,7 +4,7 @@ use super::rom::WFI;
 use super::*;
 use crate::abi::memory::{DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, PACKET_BASE, PACKET_SIZE};
 use crate::abi::{completion, event, packet, register, status};
-use crate::image::Region;
+use crate::image::{Image, Region, Segment};
 use crate::machine::Machine;
 use crate::machine::decode::{Kind, decode};
 use crate::{Nic, NicConfig};
