@@ -1,4 +1,5 @@
 //! The simulated NIC against other machines with the same image: what comes out, and at how many instructions.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod every_backend;
 
