@@ -49,7 +49,8 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let Some(mut backend) = backend::by_name(&args.backend) else {
-        let known: Vec<_> = backend::all().iter().map(|backend| backend.name()).collect();
+        let known: Vec<_> =
+            backend::all().iter().chain(&backend::referees()).map(|backend| backend.name()).collect();
         bail!("--backend {}: there is no such backend; there are {}", args.backend, known.join(", "));
     };
     let mut trace = if crate::verify::is_stdin(&args.read) {

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 /// 524,280) and `in-band` (VLAN tags stay in the bytes). With engine flags it runs under what they say. A backend that cannot
 /// run here says `skipped` and why, and never counts as equal; one that cannot run a config by its nature is `not applicable`.
 ///
+/// Other machines run the NIC's image too, as its referees, where --backends or --require names them: `nic-qemu`, `nic-qemu-rv64`.
+///
 /// A trace beside a manifest.json runs with the hashes, poll boundaries and expectations that it states; a copy elsewhere does not.
 /// Under a flush timeout the kernel plays the trace in real time.
 #[derive(Debug, clap::Args)]
@@ -26,7 +28,7 @@ pub(crate) struct Args {
     /// Run under this config only
     #[arg(long, value_name = "NAME", value_parser = CONFIGS.map(|(name, _)| name))]
     config: Option<String>,
-    /// Run these backends only: for what the running kernel does not know
+    /// Run these backends only: for what the running kernel does not know, or for referees of the NIC
     #[arg(long, value_delimiter = ',', value_name = "B,B")]
     backends: Vec<String>,
     /// Backends that must run (wherever they are applicable)
@@ -43,12 +45,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let mut backends = backend::all();
+    let (usual, referees) = (backend::all(), backend::referees());
+    let usual_names: Vec<&str> = usual.iter().map(|backend| backend.name()).collect();
+    let mut backends: Vec<_> = usual.into_iter().chain(referees).collect();
     known("--backends", &args.backends, &backends)?;
-    if !args.backends.is_empty() {
-        backends.retain(|backend| args.backends.iter().any(|name| name == backend.name()));
+    let named = |names: &[String], name: &str| names.iter().any(|known| known == name);
+    if args.backends.is_empty() {
+        known("--require", &args.require, &backends)?;
+        backends.retain(|it| usual_names.contains(&it.name()) || named(&args.require, it.name()));
+    } else {
+        backends.retain(|it| named(&args.backends, it.name()));
+        known("--require", &args.require, &backends)?;
     }
-    known("--require", &args.require, &backends)?;
     let profile = args.engine.profile();
     if args.mutant.is_some() && profile != Release::Linux618 {
         bail!("--mutant: rules can be switched off in {} only", Release::Linux618.name());

@@ -421,6 +421,27 @@ fn tunnels_are_looked_into_as_the_flag_says() {
     }
 }
 
+/// Referees of the NIC run when they are named, and never otherwise.
+#[test]
+fn a_referee_runs_when_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bulk(folder.path());
+    let backends = |flags: &[&str]| {
+        let output = gro([&["verify", file.to_str().unwrap(), "--config", "tc", "-j"][..], flags].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let names = json["runs"][0]["backends"].as_object().unwrap().keys().cloned();
+        names.collect::<Vec<String>>()
+    };
+    assert!(!backends(&[]).contains(&"nic-qemu".to_owned()));
+    assert_eq!(backends(&["--backends", "user,nic-qemu"]), ["nic-qemu", "user"]);
+    let required = backends(&["--require", "nic-qemu"]);
+    assert!(
+        required.contains(&"nic-qemu".to_owned()) && required.contains(&"nic".to_owned()),
+        "{required:?}"
+    );
+    assert!(!required.contains(&"nic-qemu-rv64".to_owned()));
+}
+
 #[test]
 fn every_subcommand_has_help() {
     let help = |arguments: &[&str]| {

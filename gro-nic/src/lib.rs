@@ -7,10 +7,12 @@ pub mod abi;
 pub mod image;
 // The device.
 pub mod machine;
+pub mod referee;
 // The host.
 pub mod driver;
 // How an image comes to be.
 pub mod build;
+pub mod stack;
 
 pub use driver::{Delivered, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};

@@ -144,6 +144,7 @@ fn build(toolchain: &Toolchain, tree: &Path, output: &Path, expected: &Expected)
         let provenance = provenance::of(release, toolchain, file(&built, &tc_object(release))?, expected)?;
         let image = gro_nic::build::image_from_elf(&firmware, rules, provenance)?;
         carries_its_document(&image, &sources)?;
+        stack_bound(&image)?;
         built.push((nic_image(release), image));
     }
     Ok(built)
@@ -164,6 +165,12 @@ fn carries_its_document(image: &[u8], sources: &source_hash::Sources) -> Result<
         image.profile
     );
     Ok(())
+}
+
+/// What the program of an image takes of the stack at most; an error if that is not known or is not there.
+fn stack_bound(image: &[u8]) -> Result<gro_nic::stack::StackBound> {
+    let image = gro_nic::Image::parse(image)?;
+    gro_nic::stack::bound(&image).with_context(|| format!("{}: no stack bound", image.profile))
 }
 
 fn manifest(toolchain: &Toolchain, built: &Built) -> Result<Manifest> {

@@ -55,6 +55,8 @@ impl Target {
 
 const PACKAGES: [&str; 6] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-src", "lld-22", "llvm-22"];
+/// With qemu-system-riscv32 and -riscv64.
+const QEMU: &str = "qemu-system-misc";
 const BPF_LINKER: &str = "0.13.0";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
@@ -183,16 +185,32 @@ fn nightly_sysroot() -> Option<PathBuf> {
 }
 
 fn install_packages() -> Result<()> {
-    let text = PACKAGES.join(" ");
     if !may_install() {
         bail!(
-            "no device tool chain: install the Debian packages {text}, or `rustup toolchain install nightly -c rust-src`"
+            "no device tool chain: install the Debian packages {}, or `rustup toolchain install nightly -c rust-src`",
+            PACKAGES.join(" ")
         );
     }
-    eprintln!("installing Debian packages: {text}");
+    install(&PACKAGES)
+}
+
+/// Installs QEMU, a referee of the NIC, where it is missing and this process may. Without it its tests and backends say that they are
+/// skipped.
+pub(crate) fn qemu_ready() -> Result<()> {
+    let is_there =
+        |program| Command::new(program).arg("--version").output().is_ok_and(|it| it.status.success());
+    if ["qemu-system-riscv32", "qemu-system-riscv64"].into_iter().all(is_there) {
+        return Ok(());
+    }
+    ensure!(may_install(), "no QEMU: install the Debian package {QEMU}");
+    install(&[QEMU])
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    eprintln!("installing Debian packages: {}", packages.join(" "));
     apt(&["update", "-q"])?;
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-    arguments.extend(PACKAGES);
+    arguments.extend(packages);
     apt(&arguments)
 }
 

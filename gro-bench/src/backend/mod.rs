@@ -59,14 +59,19 @@ pub trait Backend {
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError>;
 }
 
-/// Every backend, in the order of the table.
+/// The backends that are compared unless others are named, in the order of the table.
 pub fn all() -> Vec<Box<dyn Backend>> {
     vec![Box::new(UserBackend), Box::new(PlainBackend), tc(), Box::new(NicBackend::committed()), kernel()]
 }
 
-/// The backend with this name.
+/// Machines of other make for the NIC image. They are slower or not everywhere, so they run when they are named.
+pub fn referees() -> Vec<Box<dyn Backend>> {
+    vec![qemu(), qemu_rv64()]
+}
+
+/// The backend with this name, of [`all`] or [`referees`].
 pub fn by_name(name: &str) -> Option<Box<dyn Backend>> {
-    all().into_iter().find(|backend| backend.name() == name)
+    all().into_iter().chain(referees()).find(|backend| backend.name() == name)
 }
 
 #[cfg(target_os = "linux")]
@@ -79,6 +84,16 @@ fn kernel() -> Box<dyn Backend> {
     Box::new(KernelBackend)
 }
 
+#[cfg(target_os = "linux")]
+fn qemu() -> Box<dyn Backend> {
+    Box::new(NicBackend::qemu())
+}
+
+#[cfg(target_os = "linux")]
+fn qemu_rv64() -> Box<dyn Backend> {
+    Box::new(NicBackend::qemu_rv64())
+}
+
 #[cfg(not(target_os = "linux"))]
 fn tc() -> Box<dyn Backend> {
     Box::new(NeedsLinux("tc"))
@@ -87,6 +102,16 @@ fn tc() -> Box<dyn Backend> {
 #[cfg(not(target_os = "linux"))]
 fn kernel() -> Box<dyn Backend> {
     Box::new(NeedsLinux("kernel"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn qemu() -> Box<dyn Backend> {
+    Box::new(NeedsLinux("nic-qemu"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn qemu_rv64() -> Box<dyn Backend> {
+    Box::new(NeedsLinux("nic-qemu-rv64"))
 }
 
 /// Stands for a backend of another platform.

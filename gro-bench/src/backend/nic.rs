@@ -1,4 +1,4 @@
-//! Backend `nic`: the committed image on the simulated NIC.
+//! Backend `nic`: the committed image on the simulated NIC; and the same on machines of other make, which check the simulator.
 
 use super::{Backend, BackendError, EngineConfig, check_image, in_band, vlan_word};
 use crate::outcome::verdicts;
@@ -7,30 +7,66 @@ use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
 use gro_core::Meta;
+use gro_nic::machine::{Core, Machine};
+#[cfg(target_os = "linux")]
+use gro_nic::referee::qemu::{self, Isa, Qemu};
 use gro_nic::{Delivered, Image, Nic, NicConfig, NicError};
 use std::time::Instant;
 
-/// The NIC image on the simulator.
+/// The NIC image on a core: the simulator, unless another is named.
 #[derive(Clone, Copy, Debug)]
-pub struct NicBackend {
+pub struct NicBackend<C = Machine> {
+    name: &'static str,
     image: Option<&'static [u8]>,
+    /// Makes the core with the image loaded.
+    core: fn(&Image) -> Result<C, BackendError>,
 }
 
 impl NicBackend {
-    /// With the committed image of the profile asked for.
+    /// On the simulator, with the committed image of the profile asked for.
     pub fn committed() -> Self {
-        Self { image: None }
+        Self::on("nic", |image| Ok(Machine::new(image)))
     }
 
-    /// With another image.
+    /// On the simulator, with another image.
     pub fn with(image: &'static [u8]) -> Self {
-        Self { image: Some(image) }
+        Self { image: Some(image), ..Self::committed() }
     }
 }
 
-impl Backend for NicBackend {
+#[cfg(target_os = "linux")]
+impl NicBackend<Qemu> {
+    /// On QEMU, 32 bit.
+    pub fn qemu() -> Self {
+        Self::on("nic-qemu", |image| qemu(image, Isa::Rv32imc))
+    }
+
+    /// On QEMU, 64 bit.
+    pub fn qemu_rv64() -> Self {
+        Self::on("nic-qemu-rv64", |image| qemu(image, Isa::Rv64imac))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn qemu(image: &Image, isa: Isa) -> Result<Qemu, BackendError> {
+    let program = qemu::Program::of(image, isa)
+        .ok_or_else(|| BackendError::Skipped(format!("the image has no program for {}", isa.name())))?;
+    Qemu::new(&program).map_err(|error| match error {
+        qemu::StartError::NotInstalled(_) => BackendError::Skipped(error.to_string()),
+        error => BackendError::Failed(error.to_string()),
+    })
+}
+
+impl<C: Core> NicBackend<C> {
+    /// Under a name of its own, with the committed image of the profile asked for on what `core` makes.
+    pub fn on(name: &'static str, core: fn(&Image) -> Result<C, BackendError>) -> Self {
+        Self { name, image: None, core }
+    }
+}
+
+impl<C: Core> Backend for NicBackend<C> {
     fn name(&self) -> &'static str {
-        "nic"
+        self.name
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
@@ -40,7 +76,8 @@ impl Backend for NicBackend {
         let in_band = in_band(trace, &engine.config);
         let trace = in_band.as_ref().unwrap_or(trace);
         let start = Instant::now();
-        let mut nic = Nic::new(&image, &NicConfig { engine: engine.config, ..NicConfig::default() })?;
+        let config = NicConfig { engine: engine.config, ..NicConfig::default() };
+        let mut nic = Nic::on((self.core)(&image)?, &image, &config)?;
         // What the device says of itself, not only what the file says.
         check_image(nic.program_hash(), engine.profile)?;
         let mut records = Vec::with_capacity(trace.frames.len() / 2);

@@ -4,13 +4,13 @@
 //! hosted core needs (CSR access, `ecall`, `ebreak`, `fence.i`), is [`Kind::Illegal`].
 
 /// Register number that takes the results meant for `x0`.
-pub(super) const SINK: u8 = 32;
+pub(crate) const SINK: u8 = 32;
 
 /// What an instruction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[rustfmt::skip]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Illegal,
     Lui, Auipc, Jal, Jalr,
     Beq, Bne, Blt, Bge, Bltu, Bgeu,
@@ -24,29 +24,29 @@ pub(super) enum Kind {
 
 /// One decoded instruction. Fields an instruction does not have are 0 (`rd`: [`SINK`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Op {
-    pub(super) kind: Kind,
-    pub(super) rd: u8,
-    pub(super) rs1: u8,
-    pub(super) rs2: u8,
+pub(crate) struct Op {
+    pub(crate) kind: Kind,
+    pub(crate) rd: u8,
+    pub(crate) rs1: u8,
+    pub(crate) rs2: u8,
     /// Immediate, sign extended; the upper 20 bits in place for `lui` and `auipc`.
-    pub(super) imm: i32,
+    pub(crate) imm: i32,
     /// Bytes of the instruction, 2 or 4.
-    pub(super) length: u8,
+    pub(crate) length: u8,
     /// Cycles it takes where it stands; see `timing`.
-    pub(super) cycles: u8,
+    pub(crate) cycles: u8,
     /// Cycles more when a branch is taken.
-    pub(super) taken: u8,
+    pub(crate) taken: u8,
     /// A jump to this instruction costs a cycle more: four bytes across a word boundary.
-    pub(super) straddles: bool,
+    pub(crate) straddles: bool,
 }
 
 impl Kind {
-    pub(super) fn is_branch(self) -> bool {
+    pub(crate) fn is_branch(self) -> bool {
         (Self::Beq as u8..=Self::Bgeu as u8).contains(&(self as u8))
     }
 
-    pub(super) fn is_load(self) -> bool {
+    pub(crate) fn is_load(self) -> bool {
         (Self::Lb as u8..=Self::Lhu as u8).contains(&(self as u8))
     }
 
@@ -61,7 +61,7 @@ impl Kind {
 
 impl Op {
     /// Whether the instruction reads register `number`.
-    pub(super) fn reads(&self, number: u8) -> bool {
+    pub(crate) fn reads(&self, number: u8) -> bool {
         use Kind::{Auipc, Fence, Illegal, Jal, Lui, Wfi};
         let first = !matches!(self.kind, Illegal | Lui | Auipc | Jal | Fence | Wfi);
         let second = self.kind.is_branch() || self.kind.is_store() || self.kind.is_register_register();
@@ -70,7 +70,7 @@ impl Op {
 }
 
 /// Decodes the instruction whose first half word is in the low half of `word`; `word` is all of a long one.
-pub(super) fn decode(word: u32) -> Op {
+pub(crate) fn decode(word: u32) -> Op {
     if word & 3 == 3 { decode_long(word) } else { decode_compressed(word & 0xffff) }
 }
 

@@ -7,7 +7,7 @@
 
 mod bus;
 mod cpu;
-mod decode;
+pub(crate) mod decode;
 mod timing;
 
 pub use bus::Bus;
