@@ -9,10 +9,15 @@ pub mod image;
 pub mod device;
 pub mod machine;
 // The host.
+pub mod card;
 pub mod driver;
+pub mod live;
+#[cfg(test)]
+mod traffic;
 // How an image comes to be.
 pub mod build;
 
+pub use card::{Card, CardError};
 pub use driver::{Delivered, Failure, Health, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};
 

@@ -240,6 +240,11 @@ impl<C: Core> Device<C> {
         }
     }
 
+    /// Pauses the wire until the port takes the next frame, because the host has an event to post before it.
+    pub fn pause(&mut self) {
+        self.port.pause();
+    }
+
     /// Lets time pass in which the core retires up to `budget` instructions. A core in reset waits.
     ///
     /// # Errors
@@ -295,6 +300,12 @@ impl<C: Core> Device<C> {
             Place::Core(core) => Some(core),
             Place::Empty(_) => None,
         }
+    }
+
+    /// As if the port had put that many more events into the ring.
+    #[cfg(test)]
+    pub(crate) fn move_port_on(&mut self, events: u32) {
+        self.port.posted = self.port.posted.wrapping_add(events);
     }
 
     /// Lane of a frame with this RSS hash, by this window's indirection table.

@@ -113,7 +113,9 @@ impl Port {
     /// A frame is on the wire.
     pub(super) fn receive<C: Core>(&mut self, core: &mut C, buffers: &mut Buffers, frame: Frame) -> Arrival {
         let full = self.event.is_some() || !self.has_room(core);
-        let Some(buffer) = self.free.pop().filter(|_| !full) else {
+        // A full ring takes no buffer.
+        let buffer = if full { None } else { self.free.pop() };
+        let Some(buffer) = buffer else {
             return self.refuse(full, frame);
         };
         let (descriptor, length) = describe(buffer, &frame);
@@ -133,8 +135,7 @@ impl Port {
 
     fn refuse(&mut self, full: bool, frame: Frame) -> Arrival {
         if self.flow_control {
-            self.pauses += u64::from(!self.paused);
-            self.paused = true;
+            self.pause();
             return Arrival::Paused(frame);
         }
         if full {
@@ -143,6 +144,12 @@ impl Port {
             self.drops_buffer += 1;
         }
         Arrival::Dropped
+    }
+
+    /// Stops the wire until a frame is taken.
+    pub(super) fn pause(&mut self) {
+        self.pauses += u64::from(!self.paused);
+        self.paused = true;
     }
 
     /// An event that is no frame.

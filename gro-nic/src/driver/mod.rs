@@ -15,7 +15,7 @@ use gro_core::user::Why;
 use gro_core::{Config, Meta};
 use thiserror::Error;
 
-use crate::abi::{self, memory, packet, register};
+use crate::abi::{self, bar, memory, packet, register};
 use crate::device::{Buffers, Device};
 use crate::image::{Image, ImageError};
 use crate::machine::{Core, CoreError, Machine};
@@ -288,6 +288,28 @@ impl<C: Core> Nic<C> {
     /// Whether events are in the RX ring.
     pub(crate) fn is_busy(&self) -> bool {
         self.device.read(register::RX_CONSUMER) != self.posted()
+    }
+
+    /// Whether the completion ring is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting() >= self.config.completion_entries
+    }
+
+    pub(crate) fn buffer_count(&self) -> u32 {
+        self.config.buffers
+    }
+
+    pub(crate) fn run_limit(&self) -> u64 {
+        self.config.run_limit
+    }
+
+    pub(crate) fn has_watchdog(&self) -> bool {
+        self.config.watchdog
+    }
+
+    /// Whether frames wait on the wire, or are lost, while the port cannot take them.
+    pub(crate) fn set_flow_control(&mut self, on: bool) {
+        self.device.write(bar::FLOW_CONTROL, u32::from(on));
     }
 
     /// The lane behind its window.

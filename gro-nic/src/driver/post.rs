@@ -121,6 +121,15 @@ impl<C: Core> Nic<C> {
         Offer::Taken
     }
 
+    /// A frame is on the wire now: the port takes it at once, or does not. It counts as posted when it is taken.
+    pub(crate) fn offer_frame(&mut self, bytes: Bytes, meta: Meta) -> Offer {
+        let offer = self.arrive(Frame { bytes, number: self.frames, meta });
+        if let Offer::Taken = offer {
+            self.frames = self.frames.wrapping_add(1);
+        }
+        offer
+    }
+
     fn arrive(&mut self, frame: Frame) -> Offer {
         let next = frame.number.wrapping_add(1);
         match self.device.receive(&mut self.buffers, frame) {

@@ -109,11 +109,11 @@ impl<C: Core> Nic<C> {
         Ok(taken != 0 || written != 0)
     }
 
-    /// Whether the device kept frames over a flush. To be called when every completion was taken that was there when the device's index
-    /// was looked at last.
+    /// Whether the device kept frames over a flush; nothing is said before every completion was taken that was there when its indices
+    /// were looked at last.
     pub(crate) fn check_flush(&mut self) -> Result<(), NicError> {
         let Some(Flushed { end, frames }) = self.flushed else { return Ok(()) };
-        if (self.consumed.wrapping_sub(end) as i32) < 0 {
+        if (self.consumed.wrapping_sub(end) as i32) < 0 || self.completed != self.produced {
             return Ok(());
         }
         self.flushed = None;
