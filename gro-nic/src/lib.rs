@@ -12,6 +12,8 @@ pub mod machine;
 pub mod card;
 pub mod driver;
 pub mod live;
+// What it costs.
+pub mod budget;
 #[cfg(test)]
 mod traffic;
 // How an image comes to be.

@@ -299,6 +299,14 @@ impl<C: Core> Nic<C> {
         self.config.buffers
     }
 
+    pub(crate) fn rx_entries(&self) -> u32 {
+        self.config.rx_entries
+    }
+
+    pub(crate) fn has_nothing_pending(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     pub(crate) fn run_limit(&self) -> u64 {
         self.config.run_limit
     }
