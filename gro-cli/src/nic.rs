@@ -1,5 +1,7 @@
 //! `gro nic`
 
+mod bench;
+
 use anyhow::Context as _;
 use gro_nic::{Image, image::MAX_FILE};
 use std::io::{Read as _, Write as _};
@@ -15,6 +17,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Rules(RulesArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Print the parse graph that an image carries, byte for byte.
@@ -34,7 +37,10 @@ struct RulesArgs {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let Command::Rules(args) = &args.command;
+    let args = match &args.command {
+        Command::Rules(args) => args,
+        Command::Bench(args) => return bench::run(args),
+    };
     let image = open(&args.image)?;
     let mut out = std::io::stdout().lock();
     out.write_all(image.rules.as_bytes())?;

@@ -80,8 +80,8 @@ impl Nic {
                     false if stuck > 2 => return Err(NicError::Stalled),
                     false => stuck += 1,
                 }
-                if self.is_full() {
-                    self.drain(u32::MAX, sink)?;
+                if self.is_full() && self.drain(u32::MAX, sink)? != 0 {
+                    stuck = 0;
                 }
             }
             self.has_moved()?;

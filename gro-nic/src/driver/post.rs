@@ -69,7 +69,7 @@ impl<C: Core> Nic<C> {
     }
 
     /// Hands events to the port while the RX ring has room and a buffer is free. Whether it took any.
-    pub(super) fn feed(&mut self) -> bool {
+    pub(crate) fn feed(&mut self) -> bool {
         let mut fed = false;
         while self.has_room() {
             let Some(event) = self.pending.pop_front() else { break };
