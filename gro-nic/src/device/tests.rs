@@ -299,3 +299,63 @@ fn the_port_counts_what_it_takes_drops_and_lets_wait() {
     assert_eq!(device.receive(&mut buffers, next()), Arrival::Dropped);
     assert_eq!(buffers.owned(), 3);
 }
+
+#[test]
+fn the_page_of_the_interface_has_every_register() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/nic-interface.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let registers = [
+        bar::MAGIC,
+        bar::ABI,
+        bar::ISA,
+        bar::IMEM,
+        bar::DMEM,
+        bar::PACKET,
+        bar::LANES,
+        bar::SLOTS,
+        bar::LANE,
+        bar::IMAGE_ADDRESS,
+        bar::IMAGE_SIZE,
+        bar::UPDATE,
+        bar::LOAD_STATUS,
+        bar::CONTROL,
+        bar::CORE_STATE,
+        bar::STOP_PC,
+        bar::TIMER,
+        bar::INSTRET,
+        bar::FREE_POST,
+        bar::FREE_COUNT,
+        bar::EVENT_ARGUMENT,
+        bar::EVENT,
+        bar::FLOW_CONTROL,
+        bar::IMAGE_ID,
+        bar::MEASUREMENT,
+        bar::FRAMES,
+        bar::BYTES,
+        bar::DROPS_RING,
+        bar::DROPS_BUFFER,
+        bar::PAUSES,
+        bar::STALLS,
+        bar::INDIRECTION,
+        register::RX_SIZE,
+        register::COALESCE,
+        register::RX_PRODUCER,
+        register::COMPLETION_CONSUMER,
+        register::STATUS,
+        register::STALLS,
+        register::PROGRAM_HASH,
+        register::RX_CONSUMER,
+        register::COMPLETION_PRODUCER,
+    ];
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| 0x")).collect();
+    for offset in registers {
+        let name = format!("{offset:#05x}");
+        assert!(rows.iter().any(|row| row[..30.min(row.len())].contains(&name)), "{name} is not on the page");
+    }
+    for status in
+        [load::LOADED, load::BUSY, load::PLACE, load::CORE, load::RESERVED, load::SECTIONS, load::DOCUMENTS]
+    {
+        let row = |line: &str| line.starts_with(&format!("| {status} |"));
+        assert!(status == load::LOADED || page.lines().any(row), "status {status} is not on the page");
+    }
+}
