@@ -4,6 +4,7 @@
 //! backends are equal when the digests of their outcomes are; [`compare()`] names the first difference in words.
 
 pub mod backend;
+pub mod budget;
 mod compare;
 pub mod determinism;
 pub mod explain;

@@ -34,7 +34,7 @@ pub mod memory {
 pub mod packet {
     /// Alignment of each of the four areas.
     pub const ALIGN: u32 = 64;
-    /// RX ring: events from host to device.
+    /// RX ring: events from the card's port to the core.
     pub const RX_RING: u32 = 0;
     /// Most events the RX ring can hold.
     pub const RX_MAX: u32 = 4096;
@@ -96,7 +96,7 @@ pub mod register {
     pub const SCATTER_BASE: u32 = 0x038;
     /// Host: offset of the header entries.
     pub const HEADERS_BASE: u32 = 0x03c;
-    /// Host, doorbell: events posted so far, modulo 2^32.
+    /// Card: events that its port has put into the RX ring so far, modulo 2^32. The core only reads it.
     pub const RX_PRODUCER: u32 = 0x040;
     /// Host, doorbell: completions taken so far, modulo 2^32.
     pub const COMPLETION_CONSUMER: u32 = 0x044;
@@ -115,6 +115,147 @@ pub mod register {
     pub const RX_CONSUMER: u32 = 0x840;
     /// Device: completions written so far, modulo 2^32.
     pub const COMPLETION_PRODUCER: u32 = 0x844;
+}
+
+/// The card's own registers, in the window of every lane between the host's and the firmware's half. They are not in the core's
+/// register page: the core reads zeros there, and nothing that it does changes them. A 64-bit register has its low word first.
+pub mod bar {
+    /// First of them.
+    pub const START: u32 = 0x400;
+    /// Behind the last one.
+    pub const END: u32 = 0x600;
+
+    /// Card: [`MAGIC_VALUE`].
+    pub const MAGIC: u32 = 0x400;
+    /// What [`MAGIC`] reads: `GRO1` as bytes.
+    pub const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"GRO1");
+    /// Card: version of this contract that it speaks.
+    pub const ABI: u32 = 0x404;
+    /// Card: instruction sets of its cores, bit *n* for number *n* of an image's section table.
+    pub const ISA: u32 = 0x408;
+    /// Card: bytes of a core's instruction memory.
+    pub const IMEM: u32 = 0x40c;
+    /// Card: bytes of a core's data memory.
+    pub const DMEM: u32 = 0x410;
+    /// Card: bytes of a core's packet memory.
+    pub const PACKET: u32 = 0x414;
+    /// Card: lanes, 1 to [`LANES_MAX`].
+    pub const LANES: u32 = 0x418;
+    /// Most lanes of a card.
+    pub const LANES_MAX: u32 = 32;
+    /// Card: images that a lane can hold at a time.
+    pub const SLOTS: u32 = 0x41c;
+    /// Card: number of the lane that this window is of.
+    pub const LANE: u32 = 0x420;
+
+    /// Host: offset in packet memory of the image to load, a multiple of 64.
+    pub const IMAGE_ADDRESS: u32 = 0x430;
+    /// Host: its bytes.
+    pub const IMAGE_SIZE: u32 = 0x434;
+    /// Host, doorbell: any value starts the boot ROM. Reads 0: the ROM is done when the write is.
+    pub const UPDATE: u32 = 0x438;
+    /// Card: what became of the last update, [`super::load`].
+    pub const LOAD_STATUS: u32 = 0x43c;
+    /// Host: bit 0 set lets the core run; cleared, the core is in reset, the port's ring and free list are empty, and the host can still
+    /// read what the memories hold. When the core is released again they are as after the load; the host's half of the page stays.
+    pub const CONTROL: u32 = 0x440;
+    /// Bit of [`CONTROL`].
+    pub const RUN: u32 = 1;
+    /// Card: [`super::core_state`].
+    pub const CORE_STATE: u32 = 0x444;
+    /// Card: address of the instruction at which a stopped core stopped, else 0.
+    pub const STOP_PC: u32 = 0x448;
+    /// Card, 64 bits: cycles since the card was powered; the core's idle ones count.
+    pub const TIMER: u32 = 0x450;
+    /// Card, 64 bits: instructions that the core has retired since it left reset.
+    pub const INSTRET: u32 = 0x458;
+
+    /// Host: a buffer is free; its number goes on the port's free list. The core cannot reach that list.
+    pub const FREE_POST: u32 = 0x460;
+    /// Card: buffers on the free list.
+    pub const FREE_COUNT: u32 = 0x464;
+    /// Host: third word of the descriptor that [`EVENT`] makes, such as the jiffies; the second and the last are 0.
+    pub const EVENT_ARGUMENT: u32 = 0x468;
+    /// Host: a kind of event other than a frame. The port puts it into the RX ring behind the frames that came before it; while the ring
+    /// is full it keeps the event, takes no frame, and this reads the kind, else 0. A second one written meanwhile replaces the first.
+    pub const EVENT: u32 = 0x46c;
+    /// Host: 1 lets frames wait on the wire (IEEE 802.3 pause) when the port cannot take them, 0 drops them.
+    pub const FLOW_CONTROL: u32 = 0x470;
+
+    /// Card: image id of what is loaded, 32 bytes; zero without an image.
+    pub const IMAGE_ID: u32 = 0x480;
+    /// Card: SHA-256 over the instruction memory that the image asked for, as the boot ROM read it back after the load, 32 bytes.
+    pub const MEASUREMENT: u32 = 0x4a0;
+
+    /// Card, 64 bits: frames put into the RX ring.
+    pub const FRAMES: u32 = 0x4c0;
+    /// Card, 64 bits: their bytes.
+    pub const BYTES: u32 = 0x4c8;
+    /// Card, 64 bits: frames dropped on the wire because the RX ring was full.
+    pub const DROPS_RING: u32 = 0x4d0;
+    /// Card, 64 bits: frames dropped on the wire because no buffer was free.
+    pub const DROPS_BUFFER: u32 = 0x4d8;
+    /// Card, 64 bits: times that the wire was paused.
+    pub const PAUSES: u32 = 0x4e0;
+    /// Card: times that the core waited for room in the completion ring since it left reset, modulo 2^32.
+    pub const STALLS: u32 = 0x4e8;
+
+    /// Host, in the window of lane 0 only: the RSS indirection table, a byte (a lane's number) for each value of the hash's upper 7 bits.
+    pub const INDIRECTION: u32 = 0x500;
+    /// Entries of the indirection table.
+    pub const INDIRECTION_SIZE: u32 = 128;
+}
+
+/// Values of [`bar::CORE_STATE`].
+pub mod core_state {
+    /// No image is loaded.
+    pub const EMPTY: u32 = 0;
+    /// An image is loaded, the core is in reset.
+    pub const RESET: u32 = 1;
+    /// The core runs, or waits for the host.
+    pub const RUNNING: u32 = 2;
+    /// The core broke a rule of the machine and stopped; [`bar::STOP_PC`] says where.
+    pub const STOPPED: u32 = 3;
+    /// The core does not answer any more.
+    pub const LOST: u32 = 4;
+}
+
+/// Values of [`bar::LOAD_STATUS`]. From [`load::TRUNCATED`] on it says which rule of the image format the file breaks.
+pub mod load {
+    /// Nothing was loaded yet.
+    pub const NONE: u32 = 0;
+    /// The image is loaded, the core is in reset.
+    pub const LOADED: u32 = 1;
+    /// The core runs; put it into reset first.
+    pub const BUSY: u32 = 2;
+    /// Address or size name no 64-byte aligned part of packet memory.
+    pub const PLACE: u32 = 3;
+    /// The core did not take the image.
+    pub const CORE: u32 = 4;
+    /// The file ends before what it announces.
+    pub const TRUNCATED: u32 = 16;
+    /// It is longer than it says, or than any image.
+    pub const TOO_LONG: u32 = 17;
+    /// No image at all.
+    pub const MAGIC: u32 = 18;
+    /// For another contract.
+    pub const ABI: u32 = 19;
+    /// Reserved bits are set.
+    pub const RESERVED: u32 = 20;
+    /// The image id is not that of the bytes.
+    pub const ID: u32 = 21;
+    /// A section's hash is not that of its bytes.
+    pub const SECTION_HASH: u32 = 22;
+    /// The section table: number, kinds, doubled or missing ones, sizes, alignment, places in the file.
+    pub const SECTIONS: u32 = 23;
+    /// An instruction set that the core does not run.
+    pub const ISA: u32 = 24;
+    /// The memory map, or more memory than there is.
+    pub const MEMORY: u32 = 25;
+    /// Entry or stack top lie wrong.
+    pub const START: u32 = 26;
+    /// What is of no use to a core: profile name, rules and whatever else is for the host.
+    pub const DOCUMENTS: u32 = 27;
 }
 
 /// Values of [`register::STATUS`].

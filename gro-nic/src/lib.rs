@@ -1,20 +1,28 @@
 //! GRO as NIC microcode: the image, the machine that runs it, and the host's end of its rings.
 //!
-//! A packet meets the files in the order of [`driver`] (posts a descriptor), [`machine`] (runs the firmware over it)
-//! and [`driver`] again (turns a completion into a packet). [`abi`] is the contract both ends are compiled with.
+//! A packet meets the files in the order of [`driver`] (posts it), [`device`] (whose port puts it into the RX ring), [`machine`] (runs the
+//! firmware over it) and [`driver`] again (turns a completion into a packet). [`abi`] is the contract that all ends are compiled with.
 
 pub mod abi;
 pub mod image;
 // The device.
+pub mod device;
 pub mod machine;
 pub mod referee;
 // The host.
+pub mod card;
 pub mod driver;
+pub mod live;
+// What it costs.
+pub mod budget;
+#[cfg(test)]
+mod traffic;
 // How an image comes to be.
 pub mod build;
 pub mod stack;
 
-pub use driver::{Delivered, Nic, NicConfig, NicError};
+pub use card::{Card, CardError};
+pub use driver::{Delivered, Failure, Health, Nic, NicConfig, NicError};
 pub use image::{Image, ImageBuilder, ImageError};
 
 /// The committed image of profile `linux-6.12`, built by `cargo xtask images`.

@@ -1,5 +1,6 @@
 //! `gro nic`: one file a subcommand.
 
+mod bench;
 mod info;
 mod load;
 mod rules;
@@ -21,6 +22,7 @@ enum Command {
     Info(info::Args),
     Load(load::Args),
     Rules(rules::Args),
+    Bench(bench::BenchArgs),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -28,6 +30,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Command::Info(args) => info::run(args),
         Command::Load(args) => load::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 

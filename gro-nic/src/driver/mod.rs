@@ -1,23 +1,27 @@
-//! The host's driver: posts frames and other events, runs the machine, and turns completions into packets.
+//! The host's driver of one lane: brings it up, posts frames and other events, lets it run, and turns completions into packets.
 //!
 //! Payload stays in the `Bytes` it came in. The device sees the first 256 bytes of a frame in a header entry, and the
 //! sum over the whole frame that a MAC computes while it receives.
 
+mod bring_up;
 mod completion;
 mod post;
+mod watchdog;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use gro_core::user::Why;
 use gro_core::{Config, Meta};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::abi::{self, memory, packet, register, status};
-use crate::image::Image;
-use crate::machine::{Core, CoreError, Machine, Stop};
-use post::Event;
+use crate::abi::{self, bar, memory, packet, register};
+use crate::device::{Buffers, Device};
+use crate::image::{Image, ImageError};
+use crate::machine::{Core, CoreError, Machine};
+pub(crate) use post::{Event, Offer};
+use watchdog::Flushed;
+pub use watchdog::{Failure, Health};
 
 /// How the host sets a device up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +36,12 @@ pub struct NicConfig {
     pub buffers: u32,
     /// `false`: the device passes every frame as it came, until [`Nic::configure`] says otherwise.
     pub coalesce: bool,
-    /// Instructions after which the firmware must have waited for the host; the worst case of a whole RX ring is
-    /// below a tenth of the default.
+    /// Instructions within which the firmware must wait for the host, take an event or complete a packet; the worst case of a whole RX
+    /// ring is below a tenth of the default.
     pub run_limit: u64,
+    /// `true`: when the device fails the driver gives it up ([`Nic::give_up`]) and goes on without it; [`Nic::health`] tells. `false`: the
+    /// failure is an error of [`Nic::deliver`].
+    pub watchdog: bool,
 }
 
 impl Default for NicConfig {
@@ -46,6 +53,7 @@ impl Default for NicConfig {
             buffers: packet::BUFFERS,
             coalesce: true,
             run_limit: 100_000_000,
+            watchdog: false,
         }
     }
 }
@@ -56,8 +64,41 @@ pub enum NicError {
     /// The firmware broke a rule of the machine, or the machine is gone.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// The firmware does not come to an end of what it does.
-    #[error("the firmware did not wait for the host within {0} instructions")]
+    /// The file is no image.
+    #[error(transparent)]
+    Image(Box<ImageError>),
+    /// Nothing that answers like a card.
+    #[error("no card: its first register reads {0:#010x}")]
+    NoCard(u32),
+    /// A card of another contract.
+    #[error("the card speaks ABI {0}, this driver {expected}", expected = abi::ABI)]
+    CardAbi(u32),
+    /// The image wants more memory than the card has.
+    #[error("the image needs {needed} bytes of {name}, the card has {found}")]
+    Memory {
+        /// Which memory.
+        name: &'static str,
+        /// Bytes that the image asks for.
+        needed: u32,
+        /// Bytes that there are.
+        found: u32,
+    },
+    /// The boot ROM did not load the image.
+    #[error("the card refused the image: {why} (load status {status})")]
+    Refused {
+        /// [`crate::abi::load`].
+        status: u32,
+        /// The same in words.
+        why: &'static str,
+    },
+    /// The boot ROM loaded another image.
+    #[error("the card names another image than the one that was sent")]
+    ImageId,
+    /// What is in instruction memory is not the image.
+    #[error("the card's measurement of its instruction memory is not that of the image")]
+    Measurement,
+    /// The firmware does not get on with what it does.
+    #[error("the firmware did not get on within {0} instructions")]
     Wedged(u64),
     /// A number in [`NicConfig`] that the device does not have.
     #[error("{name} is {value}; it must be {must}")]
@@ -78,6 +119,17 @@ pub enum NicError {
     /// The device owns all buffers and gives none back.
     #[error("all {0} buffers are held by the device; raise `buffers` or end polls more often")]
     NoBuffer(u32),
+    /// The device's indices go back, or beyond what the host gave it.
+    #[error("the device's indices cannot be true (RX consumer {consumed}, completion producer {produced})")]
+    Index {
+        /// RX consumer.
+        consumed: u32,
+        /// Completion producer.
+        produced: u32,
+    },
+    /// Frames that the device should have delivered.
+    #[error("the device kept {0} frames over a flush")]
+    Kept(usize),
     /// The firmware waits although there are events and room for completions.
     #[error("the firmware waits although it has work")]
     Stalled,
@@ -140,156 +192,86 @@ impl Delivered {
     }
 }
 
-/// A NIC that runs an image, and its driver; on the simulator unless another core is given.
+/// A lane that runs an image, and its driver; on the simulator unless another core is given.
 #[derive(Debug)]
 pub struct Nic<C: Core = Machine> {
-    core: C,
+    device: Device<C>,
     config: NicConfig,
     program_hash: [u8; 32],
     measurement: [u8; 32],
-    /// Frames that the device owns, by buffer.
-    owned: Vec<Option<Owned>>,
-    free: Vec<u16>,
+    /// Frames that the device owns.
+    buffers: Buffers,
     /// Events that the device has not got yet.
     pending: VecDeque<Event>,
-    posted: u32,
+    /// What it was told, or will be.
+    jiffies: u32,
+    /// The device's indices when they were looked at last.
+    consumed: u32,
+    produced: u32,
+    /// Completions taken.
     completed: u32,
+    /// Frames posted, and those of them that the port took.
     frames: u32,
-}
-
-/// A frame in the device's hands.
-#[derive(Debug)]
-struct Owned {
-    frame: Bytes,
-    number: u32,
-    meta: Meta,
+    next: u32,
+    flushed: Option<Flushed>,
+    health: Health,
 }
 
 impl Nic {
-    /// Loads an image into a simulated machine, measures it, and starts it with `config`.
+    /// A simulated lane with `image` already in its memories, started with `config`.
     ///
     /// # Errors
-    /// As [`Nic::on`].
+    /// As [`Nic::attach`].
     pub fn new(image: &Image, config: &NicConfig) -> Result<Self, NicError> {
         Self::on(Machine::new(image), image, config)
+    }
+
+    /// A simulated lane that loads the image file through its window, started with `config`.
+    ///
+    /// # Errors
+    /// As [`Nic::attach`].
+    pub fn load(file: &[u8], config: &NicConfig) -> Result<Self, NicError> {
+        Self::attach(Device::simulated(), file, config)
     }
 }
 
 impl<C: Core> Nic<C> {
-    /// Measures what is loaded in `core`, which has not run yet, and starts it with `config`. `image` is what it should be.
+    /// Runs the device until it has taken every event, and hands out what leaves, in order.
     ///
     /// # Errors
-    /// A ring size that the device does not have; firmware that does not come up, or whose program hash is not the
-    /// one in the image header.
-    pub fn on(core: C, image: &Image, config: &NicConfig) -> Result<Self, NicError> {
-        check("rx_entries", config.rx_entries, packet::RX_MAX, "a power of two up to 4096")?;
-        check(
-            "completion_entries",
-            config.completion_entries,
-            packet::COMPLETION_MAX,
-            "a power of two up to 1024",
-        )?;
-        check("buffers", config.buffers, packet::BUFFERS, "a power of two up to 16384")?;
-        if image.memory.packet.size < memory::PACKET_SIZE {
-            let (name, value) = ("packet memory", image.memory.packet.size);
-            return Err(NicError::Config { name, value, must: "what rings and headers take, 6 MiB" });
-        }
-        let mut imem = vec![0; image.memory.imem.size as usize];
-        core.read_code(0, &mut imem);
-        let mut nic = Self {
-            core,
-            config: *config,
-            program_hash: [0; 32],
-            measurement: Sha256::digest(&imem).into(),
-            owned: (0..config.buffers).map(|_| None).collect(),
-            free: (0..config.buffers as u16).rev().collect(),
-            pending: VecDeque::new(),
-            posted: 0,
-            completed: 0,
-            frames: 0,
-        };
-        nic.start()?;
-        if nic.program_hash != image.program_hash {
-            return Err(NicError::ProgramHash);
-        }
-        Ok(nic)
-    }
-
-    /// Tells the firmware where its rings are, and waits until it takes events.
-    fn start(&mut self) -> Result<(), NicError> {
-        let config = self.config;
-        for (offset, value) in [
-            (register::ABI, abi::ABI),
-            (register::RX_SIZE, config.rx_entries),
-            (register::COMPLETION_SIZE, config.completion_entries),
-            (register::BUFFERS, config.buffers),
-            (register::RX_BASE, packet::RX_RING),
-            (register::COMPLETION_BASE, packet::COMPLETION_RING),
-            (register::SCATTER_BASE, packet::SCATTER),
-            (register::HEADERS_BASE, packet::HEADERS),
-        ] {
-            self.core.set_register(offset, value);
-        }
-        self.write_config();
-        self.run()?;
-        let state = self.core.register(register::STATUS);
-        if state != status::READY {
-            return Err(NicError::NotReady(state));
-        }
-        for (index, word) in self.program_hash.chunks_exact_mut(4).enumerate() {
-            let offset = register::PROGRAM_HASH + 4 * index as u32;
-            word.copy_from_slice(&self.core.register(offset).to_le_bytes());
+    /// The firmware broke a rule, wrote nonsense, or holds every buffer, and there is no watchdog. The device is of no use after that.
+    pub fn deliver(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
+        match self.health {
+            Health::Working => match self.work(sink) {
+                Err(reason) if self.config.watchdog => self.give_up(reason, sink),
+                result => return result,
+            },
+            Health::PassThrough(_) => {
+                self.pass_pending(sink);
+            }
         }
         Ok(())
     }
 
-    /// Writes the config page.
-    fn write_config(&mut self) {
-        let NicConfig { engine, coalesce, .. } = self.config;
-        for (offset, value) in [
-            (register::GRO_MAX_SIZE, engine.gro_max_size),
-            (register::GRO_IPV4_MAX_SIZE, engine.gro_ipv4_max_size),
-            (register::FLUSH_TIMEOUT, engine.flush_timeout),
-            (register::UDP_FORWARDING, engine.udp as u32),
-            (register::HZ, engine.hz),
-            (register::VLAN_IN_BAND, engine.vlan as u32),
-            (register::TUNNELS, engine.tunnels),
-            (register::COALESCE, u32::from(coalesce)),
-        ] {
-            self.core.set_register(offset, value);
-        }
-    }
-
-    /// Lets the firmware work until it waits.
-    fn run(&mut self) -> Result<(), NicError> {
-        match self.core.run(self.config.run_limit)? {
-            Stop::Waiting => Ok(()),
-            Stop::Budget => Err(NicError::Wedged(self.config.run_limit)),
-        }
-    }
-
-    /// Runs the machine until it has taken every event, and hands out what leaves, in order.
-    ///
-    /// # Errors
-    /// The firmware broke a rule, wrote nonsense, or holds every buffer. The device is of no use after that.
-    pub fn deliver(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
+    fn work(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
         loop {
             let fed = self.feed();
             if fed {
-                self.run()?;
+                self.run_until_waiting()?;
             }
             loop {
-                self.drain(sink)?;
+                self.drain(u32::MAX, sink)?;
                 if !self.is_busy() {
                     break;
                 }
                 // A full completion ring stops the firmware within an event; now there is room again.
-                let before = self.progress();
-                self.run()?;
-                if self.is_busy() && self.progress() == before {
+                let before = (self.consumed, self.produced);
+                self.run_until_waiting()?;
+                if self.is_busy() && (self.consumed, self.produced) == before {
                     return Err(NicError::Stalled);
                 }
             }
+            self.check_flush()?;
             if self.pending.is_empty() {
                 return Ok(());
             } else if !fed {
@@ -298,14 +280,54 @@ impl<C: Core> Nic<C> {
         }
     }
 
-    /// What the firmware has taken and written so far.
-    fn progress(&self) -> (u32, u32) {
-        (self.core.register(register::RX_CONSUMER), self.core.register(register::COMPLETION_PRODUCER))
+    /// Events that the port has put into the RX ring.
+    fn posted(&self) -> u32 {
+        self.device.read(register::RX_PRODUCER)
     }
 
     /// Whether events are in the RX ring.
-    fn is_busy(&self) -> bool {
-        self.core.register(register::RX_CONSUMER) != self.posted
+    pub(crate) fn is_busy(&self) -> bool {
+        self.device.read(register::RX_CONSUMER) != self.posted()
+    }
+
+    /// Whether the completion ring is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting() >= self.config.completion_entries
+    }
+
+    pub(crate) fn buffer_count(&self) -> u32 {
+        self.config.buffers
+    }
+
+    pub(crate) fn rx_entries(&self) -> u32 {
+        self.config.rx_entries
+    }
+
+    pub(crate) fn has_nothing_pending(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(crate) fn run_limit(&self) -> u64 {
+        self.config.run_limit
+    }
+
+    pub(crate) fn has_watchdog(&self) -> bool {
+        self.config.watchdog
+    }
+
+    /// Whether frames wait on the wire, or are lost, while the port cannot take them.
+    pub(crate) fn set_flow_control(&mut self, on: bool) {
+        self.device.write(bar::FLOW_CONTROL, u32::from(on));
+    }
+
+    /// The lane behind its window.
+    pub fn device(&self) -> &Device<C> {
+        &self.device
+    }
+
+    /// The lane behind its window, to be changed behind the driver's back.
+    pub fn device_mut(&mut self) -> &mut Device<C> {
+        &mut self.device
     }
 
     /// The program hash that the running firmware reports.
@@ -340,33 +362,25 @@ impl<C: Core> Nic<C> {
 
     /// Cycles of the device so far, where the core has a clock.
     pub fn cycles(&self) -> Option<u64> {
-        self.core.cycles()
+        self.device.cycles()
     }
 
     /// Times the firmware waited for room in the completion ring so far, modulo 2^32.
     pub fn stalls(&self) -> u32 {
-        self.core.register(register::STALLS)
+        self.device.read(register::STALLS)
     }
 
     /// Instructions that the device has retired so far.
     pub fn instructions(&self) -> u64 {
-        self.core.instructions()
+        self.device.instructions()
     }
 
     /// A 64-bit word of the engine's state; 0 if the firmware's address for it is wrong.
     fn state(&self, offset: u32) -> u64 {
-        let start = self.core.register(register::STATE_ADDRESS).wrapping_sub(memory::DMEM_BASE);
+        let start = self.device.read(register::STATE_ADDRESS).wrapping_sub(memory::DMEM_BASE);
         let mut bytes = [0; 8];
-        self.core.read_data(start.wrapping_add(offset), &mut bytes);
+        self.device.read_data(start.wrapping_add(offset), &mut bytes);
         u64::from_le_bytes(bytes)
-    }
-}
-
-fn check(name: &'static str, value: u32, most: u32, must: &'static str) -> Result<(), NicError> {
-    if value.is_power_of_two() && value <= most {
-        Ok(())
-    } else {
-        Err(NicError::Config { name, value, must })
     }
 }
 

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use gro_core::Meta;
 use gro_core::user::Why;
 
-use super::{Delivered, Nic, Owned};
-use crate::abi::{event, packet, register};
+use super::{Delivered, Flushed, Nic};
+use crate::abi::{bar, event, register};
+use crate::device::{Arrival, Frame};
 use crate::machine::Core;
 
-/// What the host wants to tell the device.
-#[derive(Debug)]
-pub(super) enum Event {
-    Frame(Owned),
+/// What the device is to be told.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Frame(Frame),
     Time(u32),
     PollEnd,
     Tick,
@@ -20,17 +21,27 @@ pub(super) enum Event {
     Config(gro_core::Config, bool),
 }
 
+/// What became of an event.
+#[derive(Debug)]
+pub(crate) enum Offer {
+    Taken,
+    Dropped,
+    Waits(Event),
+}
+
 impl<C: Core> Nic<C> {
     /// A frame arrived: an Ethernet frame without FCS, its outer VLAN tag in `meta` if the MAC took it off.
     pub fn post(&mut self, frame: Bytes, meta: Meta) {
         let number = self.frames;
         self.frames = self.frames.wrapping_add(1);
-        self.pending.push_back(Event::Frame(Owned { frame, number, meta }));
+        self.pending.push_back(Event::Frame(Frame { bytes: frame, number, meta }));
     }
 
-    /// The clock stands at `jiffies` from now on; 0 before the first call.
+    /// The clock stands at `jiffies` from now on; 0 before the first call. The device is told when it changes.
     pub fn time(&mut self, jiffies: u32) {
-        self.pending.push_back(Event::Time(jiffies));
+        if std::mem::replace(&mut self.jiffies, jiffies) != jiffies {
+            self.pending.push_back(Event::Time(jiffies));
+        }
     }
 
     /// A poll ended.
@@ -57,96 +68,92 @@ impl<C: Core> Nic<C> {
         self.pending.push_back(Event::Config(engine, coalesce));
     }
 
-    /// Moves events into the RX ring while it has room and a buffer is free. Whether any moved.
-    pub(super) fn feed(&mut self) -> bool {
-        let before = self.posted;
-        let taken = self.core.register(register::RX_CONSUMER);
-        while self.posted.wrapping_sub(taken) < self.config.rx_entries {
+    /// Hands events to the port while the RX ring has room and a buffer is free. Whether it took any.
+    pub(crate) fn feed(&mut self) -> bool {
+        let mut fed = false;
+        while self.has_room() {
             let Some(event) = self.pending.pop_front() else { break };
-            if let Err(event) = self.describe(event) {
+            if matches!(event, Event::Frame(_)) && self.device.read(bar::FREE_COUNT) == 0 {
                 self.pending.push_front(event);
                 break;
             }
-            self.posted = self.posted.wrapping_add(1);
+            match self.offer(event) {
+                Offer::Taken | Offer::Dropped => fed = true,
+                Offer::Waits(event) => {
+                    self.pending.push_front(event);
+                    break;
+                }
+            }
         }
-        let posted = self.posted;
-        self.core.set_register(register::RX_PRODUCER, posted);
-        posted != before
+        fed
     }
 
-    /// Writes the next descriptor, or gives the event back if the device cannot have it now.
-    fn describe(&mut self, event: Event) -> Result<(), Event> {
-        let words = match event {
-            Event::Frame(owned) => {
-                let Some(buffer) = self.free.pop() else {
-                    return Err(Event::Frame(owned));
-                };
-                self.write_header(buffer, &owned.frame);
-                let mut flags = if owned.meta.verified { event::VERIFIED } else { 0 };
-                let length = u32::try_from(owned.frame.len()).unwrap_or(u32::MAX);
-                let length_sum = if length > u32::from(u16::MAX) {
-                    flags |= event::LONG;
-                    length
-                } else {
-                    length | u32::from(gro_core::user::sum(&owned.frame)) << 16
-                };
-                let words = [
-                    event::RX | flags << 8 | u32::from(buffer) << 16,
-                    length_sum,
-                    owned.meta.hash,
-                    owned.meta.vlan,
-                ];
-                if let Some(place) = self.owned.get_mut(usize::from(buffer)) {
-                    *place = Some(owned);
-                }
-                words
-            }
-            Event::Time(jiffies) => [event::TIME, 0, jiffies, 0],
-            Event::PollEnd => [event::POLL_END, 0, 0, 0],
-            Event::Tick => [event::TICK, 0, 0, 0],
-            Event::Flush => [event::FLUSH, 0, 0, 0],
-            Event::Config(engine, coalesce) => {
-                // The page is the device's until it has read the one before.
-                if self.core.register(register::RX_CONSUMER) != self.posted {
-                    return Err(Event::Config(engine, coalesce));
-                }
-                (self.config.engine, self.config.coalesce) = (engine, coalesce);
-                self.write_config();
-                [event::CONFIG, 0, 0, 0]
-            }
+    /// Whether the RX ring has room.
+    pub(crate) fn has_room(&self) -> bool {
+        let taken = self.device.read(register::RX_CONSUMER);
+        self.posted().wrapping_sub(taken) < self.config.rx_entries
+    }
+
+    /// Hands one event to the port, which may have no place for it.
+    pub(crate) fn offer(&mut self, event: Event) -> Offer {
+        let (kind, argument) = match event {
+            Event::Frame(frame) => return self.arrive(frame),
+            Event::Time(jiffies) => (event::TIME, jiffies),
+            Event::PollEnd => (event::POLL_END, 0),
+            Event::Tick => (event::TICK, 0),
+            Event::Flush => (event::FLUSH, 0),
+            Event::Config(..) => (event::CONFIG, 0),
         };
-        let index = self.posted & (self.config.rx_entries - 1);
-        let mut descriptor = [0; packet::RX_STRIDE as usize];
-        for (place, word) in descriptor.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
+        // The config page is the device's until it has read the one before.
+        if self.device.read(bar::EVENT) != 0 || matches!(event, Event::Config(..)) && self.is_busy() {
+            return Offer::Waits(event);
         }
-        self.core.write_packet(packet::RX_RING + index * packet::RX_STRIDE, &descriptor);
-        Ok(())
+        if let Event::Config(engine, coalesce) = event {
+            (self.config.engine, self.config.coalesce) = (engine, coalesce);
+            self.write_config();
+        }
+        self.device.write(bar::EVENT_ARGUMENT, argument);
+        self.device.write(bar::EVENT, kind);
+        if let Event::Flush = event {
+            let kept = u32::from(self.device.read(bar::EVENT) != 0);
+            self.flushed = Some(Flushed { end: self.posted().wrapping_add(kept), frames: self.next });
+        }
+        Offer::Taken
     }
 
-    /// Puts the frame's first bytes into the buffer's header entry. What lies behind them there is left as it was.
-    fn write_header(&mut self, buffer: u16, frame: &[u8]) {
-        let length = frame.len().min(packet::HEADER_BYTES as usize);
-        self.core.write_packet(header_start(buffer), &frame[..length]);
+    /// A frame is on the wire now: the port takes it at once, or does not. It counts as posted when it is taken.
+    pub(crate) fn offer_frame(&mut self, bytes: Bytes, meta: Meta) -> Offer {
+        let offer = self.arrive(Frame { bytes, number: self.frames, meta });
+        if let Offer::Taken = offer {
+            self.frames = self.frames.wrapping_add(1);
+        }
+        offer
     }
-}
 
-/// Offset in packet memory of the frame in a buffer's header entry.
-pub(super) fn header_start(buffer: u16) -> u32 {
-    packet::HEADERS + u32::from(buffer) * packet::HEADER_STRIDE + packet::HEADER_START
+    fn arrive(&mut self, frame: Frame) -> Offer {
+        let next = frame.number.wrapping_add(1);
+        match self.device.receive(&mut self.buffers, frame) {
+            Arrival::Taken => {
+                self.next = next;
+                Offer::Taken
+            }
+            Arrival::Dropped => Offer::Dropped,
+            Arrival::Paused(frame) => Offer::Waits(Event::Frame(frame)),
+        }
+    }
 }
 
 /// A frame that leaves as it came.
-pub(super) fn untouched(owned: Owned, why: Why) -> Delivered {
+pub(super) fn untouched(frame: Frame, why: Why) -> Delivered {
     Delivered {
-        header: owned.frame,
+        header: frame.bytes,
         segments: Vec::new(),
         gso_size: 0,
         segs: 1,
         gso_type: 0,
-        first: owned.number,
-        last: owned.number,
-        meta: owned.meta,
+        first: frame.number,
+        last: frame.number,
+        meta: frame.meta,
         why,
         l4: 0,
         pseudo: 0,

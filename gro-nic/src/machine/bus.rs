@@ -50,6 +50,12 @@ impl Bus {
         &self.dmem.bytes
     }
 
+    /// Data memory, to be written.
+    #[cfg(test)]
+    pub(crate) fn dmem_mut(&mut self) -> &mut [u8] {
+        &mut self.dmem.bytes
+    }
+
     /// Packet memory: rings, scatter table, header entries.
     pub fn packet(&self) -> &[u8] {
         &self.packet.bytes

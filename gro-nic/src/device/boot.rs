@@ -1,0 +1,76 @@
+//! The boot ROM: reads an image that the host put into packet memory, refuses it with a number, or loads it.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::abi::load;
+use crate::image::{Image, ImageError};
+use crate::machine::Core;
+
+/// What the host reads when the image is refused.
+pub(super) fn refusal(error: &ImageError) -> u32 {
+    use ImageError as E;
+    match error {
+        E::Truncated { .. } => load::TRUNCATED,
+        E::TooLong { .. } => load::TOO_LONG,
+        E::Magic => load::MAGIC,
+        E::Abi { .. } => load::ABI,
+        E::Reserved { .. } => load::RESERVED,
+        E::Id => load::ID,
+        E::SectionHash { .. } => load::SECTION_HASH,
+        E::SectionCount { .. }
+        | E::SectionKind { .. }
+        | E::Duplicate { .. }
+        | E::Missing { .. }
+        | E::Misaligned { .. }
+        | E::OutOfFile { .. }
+        | E::Overlap { .. }
+        | E::Sizes { .. } => load::SECTIONS,
+        E::Isa { .. } => load::ISA,
+        E::MemoryMap { .. } | E::OutOfMemory { .. } => load::MEMORY,
+        E::Entry { .. } | E::Stack { .. } => load::START,
+        // What the host reads and the core does not.
+        _ => load::DOCUMENTS,
+    }
+}
+
+/// The number in words.
+pub fn load_status(status: u32) -> &'static str {
+    match status {
+        load::NONE => "nothing was loaded",
+        load::LOADED => "loaded",
+        load::BUSY => "the core runs",
+        load::PLACE => "address or size are not in packet memory",
+        load::CORE => "the core did not take it",
+        load::TRUNCATED => "the file is truncated",
+        load::TOO_LONG => "the file is too long",
+        load::MAGIC => "not a NIC image",
+        load::ABI => "another ABI",
+        load::RESERVED => "reserved bits are set",
+        load::ID => "the image id is not that of the bytes",
+        load::SECTION_HASH => "a section's hash is not that of its bytes",
+        load::SECTIONS => "the section table is wrong",
+        load::ISA => "an instruction set that the core does not run",
+        load::MEMORY => "the memory map is wrong, or asks for more memory than there is",
+        load::START => "entry or stack lie wrong",
+        load::DOCUMENTS => "profile name, rules or another part for the host are wrong",
+        _ => "unknown status",
+    }
+}
+
+/// SHA-256 over the instruction memory of a core, as it reads back.
+pub(super) fn measure<C: Core>(core: &C, image: &Image) -> [u8; 32] {
+    let mut imem = vec![0; image.memory.imem.size as usize];
+    core.read_code(0, &mut imem);
+    Sha256::digest(&imem).into()
+}
+
+/// What a device measures that has loaded `image`: SHA-256 over all of its instruction memory, zeros where no code is.
+pub fn expected_measurement(image: &Image) -> [u8; 32] {
+    let mut imem = vec![0; image.memory.imem.size as usize];
+    let start = image.code.address.wrapping_sub(image.memory.imem.base) as usize;
+    let place = imem.get_mut(start..).and_then(|rest| rest.get_mut(..image.code.bytes.len()));
+    if let Some(place) = place {
+        place.copy_from_slice(&image.code.bytes);
+    }
+    Sha256::digest(&imem).into()
+}
