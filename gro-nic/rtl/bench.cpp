@@ -9,7 +9,12 @@
 //
 // On standard input `run BUDGET`; the core then runs until it sleeps in `wfi` or has retired BUDGET instructions. The answer is
 // one line, with instructions retired and cycles since the start:
-//   waiting RETIRED CYCLES | budget RETIRED CYCLES | trap RETIRED CYCLES PC REASON [VALUE [SIZE]]
+//   waiting RETIRED CYCLES
+//   budget RETIRED CYCLES
+//   trap RETIRED CYCLES PC REASON       where REASON is one of
+//     load ADDRESS SIZE | store ADDRESS SIZE | misaligned ADDRESS SIZE   an access that no memory takes
+//     fetch                                                              a jump to outside instruction memory
+//     exception                                                          the core trapped: an illegal instruction, a call
 // Neither counts the boot ROM. Cycles run from the one in which the image's first instruction retires, and stand while the
 // core sleeps. After a trap every `run` gives the same answer. The end of input ends the program.
 #include <cstdint>
@@ -106,7 +111,7 @@ class Bench {
                 seen = retired_;
                 patience = cycles_ + PATIENCE;
             } else if (cycles_ > patience) {
-                trap(core_.retire_pc_o, "hang");
+                fail("the core hangs");
             }
         }
         if (!trap_.empty()) {
@@ -130,7 +135,7 @@ class Bench {
 
         core_.clk_i = 1;
         core_.eval();
-        // Now mepc and mcause are written, too.
+        // Now mepc is written, too.
         if (fetch && fetch_address == TRAP) trapped();
 
         core_.instr_rvalid_i = fetch;
@@ -188,7 +193,7 @@ class Bench {
         // A core that counts what it issues has counted this one, which is not to have happened.
         if (core_.retires_at_issue_o && retired_ > 0) retired_--;
         char text[64];
-        std::snprintf(text, sizeof text, "%s %#x %u", reason, address, size);
+        std::snprintf(text, sizeof text, "%s 0x%x %u", reason, address, size);
         trap(core_.data_pc_o, text);
         return false;
     }
@@ -196,16 +201,13 @@ class Bench {
     // The core fetches from the trap vector.
     void trapped() {
         const uint32_t pc = core_.trap_pc_o;
-        if (!options_.imem.holds(pc)) return trap(pc, "fetch");
-        char text[64];
-        std::snprintf(text, sizeof text, "cause %u", core_.trap_cause_o);
-        trap(pc, text);
+        trap(pc, options_.imem.holds(pc) ? "exception" : "fetch");
     }
 
     void trap(uint32_t pc, const std::string &reason) {
         if (!trap_.empty()) return;
         char text[32];
-        std::snprintf(text, sizeof text, " %#010x ", pc);
+        std::snprintf(text, sizeof text, " 0x%08x ", pc);
         trap_ = text + reason;
     }
 

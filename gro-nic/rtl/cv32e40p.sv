@@ -36,8 +36,7 @@ module referee (
     output logic        retires_at_issue_o,
     output logic        retire_o,
     output logic [31:0] retire_pc_o,
-    output logic [31:0] trap_pc_o,
-    output logic [31:0] trap_cause_o
+    output logic [31:0] trap_pc_o
 );
   cv32e40p_top #(
       .COREV_PULP(0),
@@ -84,7 +83,6 @@ module referee (
   assign retire_o = top.core_i.id_stage_i.minstret;
   assign retire_pc_o = top.core_i.pc_id;
   assign trap_pc_o = top.core_i.cs_registers_i.mepc_q;
-  assign trap_cause_o = 32'(top.core_i.cs_registers_i.mcause_q);
 
   wire [1:0] size = top.core_i.load_store_unit_i.data_type_ex_i;  // 0 word, 1 half word, else byte
   assign data_pc_o = top.core_i.pc_ex;

@@ -29,8 +29,7 @@ module referee (
     output logic        retires_at_issue_o,
     output logic        retire_o,
     output logic [31:0] retire_pc_o,
-    output logic [31:0] trap_pc_o,
-    output logic [31:0] trap_cause_o
+    output logic [31:0] trap_pc_o
 );
   ibex_top #(
       .RV32M          (ibex_pkg::RV32MSingleCycle),
@@ -86,7 +85,6 @@ module referee (
   assign retire_o = top.u_ibex_core.perf_instr_ret_wb;
   assign retire_pc_o = top.u_ibex_core.pc_wb;
   assign trap_pc_o = top.u_ibex_core.cs_registers_i.mepc_q;
-  assign trap_cause_o = {27'b0, top.u_ibex_core.cs_registers_i.mcause_q.lower_cause};
 
   wire [1:0] size = top.u_ibex_core.load_store_unit_i.lsu_type_i;  // 0 word, 1 half word, else byte
   assign data_pc_o = top.u_ibex_core.pc_id;

@@ -7,6 +7,9 @@ pub mod abi;
 pub mod image;
 // The device.
 pub mod machine;
+// Others to check it against.
+#[cfg(unix)]
+pub mod referee;
 // The host.
 pub mod driver;
 // How an image comes to be.

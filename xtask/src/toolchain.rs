@@ -175,10 +175,15 @@ fn install_packages() -> Result<()> {
             "no device tool chain: install the Debian packages {text}, or `rustup toolchain install nightly -c rust-src`"
         );
     }
-    eprintln!("installing Debian packages: {text}");
+    apt_install(&PACKAGES)
+}
+
+/// Installs Debian packages; see [`may_install`].
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    eprintln!("installing Debian packages: {}", packages.join(" "));
     apt(&["update", "-q"])?;
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-    arguments.extend(PACKAGES);
+    arguments.extend(packages);
     apt(&arguments)
 }
 
@@ -256,7 +261,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn first_line(command: &mut Command) -> Result<String> {
+/// The first line that a command prints; an error names it.
+pub(crate) fn first_line(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
     ensure!(output.status.success(), "{command:?} ended with {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())

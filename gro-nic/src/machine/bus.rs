@@ -3,6 +3,7 @@
 use crate::abi::memory::{self, MMIO_BASE, MMIO_DEVICE, MMIO_SIZE};
 use crate::image::{Image, Region, Segment};
 
+use super::WaitStates;
 use super::cpu::Fault;
 
 /// The device's memories. The core's accesses are checked for range, alignment and permission; the host's, which go
@@ -13,6 +14,7 @@ pub struct Bus {
     dmem: Memory,
     packet: Memory,
     registers: [u32; (MMIO_SIZE / 4) as usize],
+    register_wait: u64,
     wait_cycles: u64,
 }
 
@@ -26,7 +28,7 @@ struct Memory {
 
 impl Bus {
     /// Memories of the sizes that the image asks for, loaded with it.
-    pub(super) fn new(image: &Image) -> Self {
+    pub(super) fn new(image: &Image, wait: WaitStates) -> Self {
         let mut imem = Memory::new(image.memory.imem);
         let mut dmem = Memory::new(image.memory.dmem);
         imem.load(&image.code);
@@ -34,8 +36,9 @@ impl Bus {
         Self {
             imem,
             dmem,
-            packet: Memory::new(image.memory.packet),
+            packet: Memory::new(Region { wait_states: wait.packet, ..image.memory.packet }),
             registers: [0; (MMIO_SIZE / 4) as usize],
+            register_wait: u64::from(wait.registers),
             wait_cycles: 0,
         }
     }
@@ -113,11 +116,12 @@ impl Bus {
 
     #[cold]
     #[inline(never)]
-    fn load_register(&self, address: u32, size: u32) -> Result<u32, Fault> {
+    fn load_register(&mut self, address: u32, size: u32) -> Result<u32, Fault> {
         let offset = address.wrapping_sub(MMIO_BASE);
         if size != 4 || offset >= MMIO_SIZE {
             return Err(Fault::Load { address, size });
         }
+        self.wait_cycles += self.register_wait;
         Ok(self.register(offset))
     }
 
@@ -128,6 +132,7 @@ impl Bus {
         if size != 4 || !(MMIO_DEVICE..MMIO_SIZE).contains(&offset) {
             return Err(Fault::Store { address, size });
         }
+        self.wait_cycles += self.register_wait;
         self.set_register(offset, value);
         Ok(())
     }

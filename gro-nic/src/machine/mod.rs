@@ -16,6 +16,22 @@ pub use cpu::{Fault, Trap};
 use crate::image::Image;
 use cpu::Cpu;
 
+/// Cycles that a data access takes beyond the first, by memory. Instruction and data memory have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitStates {
+    /// Of packet memory.
+    pub packet: u32,
+    /// Of the register page.
+    pub registers: u32,
+}
+
+impl WaitStates {
+    /// Those of the device that the image was made for.
+    pub fn of(image: &Image) -> Self {
+        Self { packet: image.memory.packet.wait_states, registers: 0 }
+    }
+}
+
 /// A core with its program and memories.
 #[derive(Debug)]
 pub struct Machine {
@@ -26,7 +42,12 @@ pub struct Machine {
 impl Machine {
     /// A machine with `image` loaded, about to execute its entry; memories are zero where the image says nothing.
     pub fn new(image: &Image) -> Self {
-        let bus = Bus::new(image);
+        Self::with_wait_states(image, WaitStates::of(image))
+    }
+
+    /// The same in a device with other wait states.
+    pub fn with_wait_states(image: &Image, wait: WaitStates) -> Self {
+        let bus = Bus::new(image, wait);
         let cpu = Cpu::new(bus.imem(), image.entry, image.memory.stack_top);
         Self { cpu, bus }
     }

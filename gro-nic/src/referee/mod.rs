@@ -1,0 +1,13 @@
+//! Other machines for the same image, to check the simulator against: processor RTL under Verilator.
+//!
+//! The cores are CV32E40P (PsPIN's core, whose timing the simulator follows) and Ibex, as published. `cargo xtask referee --build`
+//! installs and builds them into the project's tool cache; nothing of them is in the repository but a wrapper and a bench.
+
+mod memory;
+pub mod micro;
+mod rtl;
+mod tools;
+
+pub use memory::SharedMemory;
+pub use rtl::{Rtl, RtlCore, RtlError, Stop};
+pub use tools::{BENCH_FILES, CORE_PACKAGES, CorePackage, cache, executable, key};
