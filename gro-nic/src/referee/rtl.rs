@@ -195,11 +195,14 @@ impl Answer {
                 let mut access = || Some((number(words.next()?)?, number(words.next()?)?));
                 match reason {
                     "fetch" => How::Trapped(pc, Fault::Fetch),
-                    "load" => access().map(|(address, size)| How::Trapped(pc, Fault::Load { address, size }))?,
-                    "store" => access().map(|(address, size)| How::Trapped(pc, Fault::Store { address, size }))?,
-                    "misaligned" => {
-                        access().map(|(address, size)| How::Trapped(pc, Fault::Misaligned { address, size }))?
+                    "load" => {
+                        access().map(|(address, size)| How::Trapped(pc, Fault::Load { address, size }))?
                     }
+                    "store" => {
+                        access().map(|(address, size)| How::Trapped(pc, Fault::Store { address, size }))?
+                    }
+                    "misaligned" => access()
+                        .map(|(address, size)| How::Trapped(pc, Fault::Misaligned { address, size }))?,
                     "exception" => How::Excepted(pc),
                     _ => return None,
                 }

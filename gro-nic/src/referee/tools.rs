@@ -19,8 +19,16 @@ pub struct CorePackage {
 
 /// The cores' packages, in the order of [`RtlCore::ALL`].
 pub const CORE_PACKAGES: [CorePackage; 2] = [
-    CorePackage { name: "pythondata-cpu-cv32e40p", version: "1.0.1.post1909", sha256: "424a04b65d854903ada62feb94a78346e60dc84c5487ed1f32405666eee6f8c3" },
-    CorePackage { name: "pythondata-cpu-ibex", version: "0.0.post2937", sha256: "bcb32ffccc75097248a11b3e52031eca92d21c6c6161a29151c8c79d6157e1c9" },
+    CorePackage {
+        name: "pythondata-cpu-cv32e40p",
+        version: "1.0.1.post1909",
+        sha256: "424a04b65d854903ada62feb94a78346e60dc84c5487ed1f32405666eee6f8c3",
+    },
+    CorePackage {
+        name: "pythondata-cpu-ibex",
+        version: "0.0.post2937",
+        sha256: "bcb32ffccc75097248a11b3e52031eca92d21c6c6161a29151c8c79d6157e1c9",
+    },
 ];
 
 /// Files of this crate that the referees are built from, by name in `gro-nic/rtl`.

@@ -18,7 +18,12 @@ pub(super) fn ready() -> Result<()> {
         }
         let start = Instant::now();
         build(core, &path)?;
-        eprintln!("{} referee: built {} in {:.0} s", core.name(), path.display(), start.elapsed().as_secs_f64());
+        eprintln!(
+            "{} referee: built {} in {:.0} s",
+            core.name(),
+            path.display(),
+            start.elapsed().as_secs_f64()
+        );
     }
     Ok(())
 }

@@ -147,14 +147,8 @@ pub(super) fn c_j(offset: i32) -> Insn {
 pub(super) fn c_branch(nonzero: bool, rs1: u32, offset: i32) -> Insn {
     let offset = offset as u32;
     let bit = |from: u32, to: u32| (offset >> from & 1) << to;
-    let imm = bit(8, 12)
-        | bit(4, 11)
-        | bit(3, 10)
-        | bit(7, 6)
-        | bit(6, 5)
-        | bit(2, 4)
-        | bit(1, 3)
-        | bit(5, 2);
+    let imm =
+        bit(8, 12) | bit(4, 11) | bit(3, 10) | bit(7, 6) | bit(6, 5) | bit(2, 4) | bit(1, 3) | bit(5, 2);
     let opcode = if nonzero { 0xe001 } else { 0xc001 };
     Insn::Short((imm | (rs1 - 8) << 7 | opcode) as u16)
 }

@@ -98,11 +98,13 @@ pub(super) fn cases() -> Vec<Case> {
             let way = if backward { "backward" } else { "forward" };
             for half in [false, true] {
                 let from = if half { "2 mod 4" } else { "0 mod 4" };
-                let skip = body(half, backward, LANDINGS[2], &[], &|offset| branch(funct3, not.0, not.1, offset));
+                let skip =
+                    body(half, backward, LANDINGS[2], &[], &|offset| branch(funct3, not.0, not.1, offset));
                 add(format!("{name} at {from} {way}, not taken"), &setup, &skip);
                 for landing in LANDINGS {
-                    let code =
-                        body(half, backward, landing, &[], &|offset| branch(funct3, taken.0, taken.1, offset));
+                    let code = body(half, backward, landing, &[], &|offset| {
+                        branch(funct3, taken.0, taken.1, offset)
+                    });
                     add(format!("{name} at {from} {way}, taken to {}", landing.name), &setup, &code);
                 }
             }
@@ -125,7 +127,8 @@ pub(super) fn cases() -> Vec<Case> {
     let taken = |offset| branch(BEQ, A4, A4, offset);
     let not = |offset| branch(BNE, A4, A4, offset);
     let compare = [alu(SLT, A5, A0, A4)];
-    let with = |before: &[Insn], transfer: &dyn Fn(i32) -> Insn| body(false, false, LANDINGS[2], before, transfer);
+    let with =
+        |before: &[Insn], transfer: &dyn Fn(i32) -> Insn| body(false, false, LANDINGS[2], before, transfer);
     add("slt; beq of its result, taken".into(), &setup, &with(&compare, &|to| branch(BEQ, A5, A4, to)));
     let word = [load(LW, A5, A1, 0)];
     add("lw; beq of its result, taken".into(), &setup, &with(&word, &|to| branch(BEQ, A5, ZERO, to)));
@@ -134,7 +137,11 @@ pub(super) fn cases() -> Vec<Case> {
     add("two branches in a row, the second taken".into(), &setup, &with(&[not(8)], &taken));
     for (name, multi) in [("mulh", alu(MULH, T0, A0, A4)), ("div", alu(DIV, T0, A0, A4))] {
         add(format!("{name}; taken branch"), &setup, &with(&[multi], &taken));
-        add(format!("{name}; branch of its result, not taken"), &setup, &with(&[multi], &|to| branch(BEQ, T0, A4, to)));
+        add(
+            format!("{name}; branch of its result, not taken"),
+            &setup,
+            &with(&[multi], &|to| branch(BEQ, T0, A4, to)),
+        );
     }
     // A loop of 10 rounds.
     let round = [addi(A4, A4, -1), branch(BNE, A4, ZERO, -4)];

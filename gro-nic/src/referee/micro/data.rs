@@ -22,16 +22,31 @@ fn arithmetic() -> Vec<Case> {
     add("long ones at 2 mod 4".into(), &[], &[C_NOP, NOP, NOP, NOP, C_NOP]);
     add("short ones".into(), &[], &[C_NOP; 8]);
     let operands = [addi(A4, ZERO, -7), addi(A5, ZERO, 3)];
-    for (name, op) in
-        [("sll", SLL), ("mul", MUL), ("mulh", MULH), ("mulhsu", MULHSU), ("mulhu", MULHU)]
-    {
+    for (name, op) in [("sll", SLL), ("mul", MUL), ("mulh", MULH), ("mulhsu", MULHSU), ("mulhu", MULHU)] {
         add(name.into(), &operands, &[alu(op, A0, A4, A5)]);
         let chain = [alu(op, A0, A4, A5), alu(ADD, A0, A0, A4)];
         add(format!("{name}; add of its result"), &operands, &chain);
         add(format!("{name}; {name} of its result"), &operands, &[alu(op, A0, A4, A5), alu(op, A0, A0, A4)]);
     }
     let (min, ones) = (0x8000_0000, u32::MAX);
-    let divisors = [0, 1, 2, 3, 7, 255, 256, 65_535, 65_536, 0x4000_0000, 0x7fff_ffff, min, 0x8000_0001, 0xffff_0000, ones - 1, ones];
+    let divisors = [
+        0,
+        1,
+        2,
+        3,
+        7,
+        255,
+        256,
+        65_535,
+        65_536,
+        0x4000_0000,
+        0x7fff_ffff,
+        min,
+        0x8000_0001,
+        0xffff_0000,
+        ones - 1,
+        ones,
+    ];
     for (name, op) in [("div", DIV), ("divu", DIVU), ("rem", REM), ("remu", REMU)] {
         for divisor in divisors {
             let setup = [set(A4, 1_000_000), set(A5, divisor)].concat();
@@ -75,8 +90,16 @@ fn loads() -> Vec<Case> {
     add("lw; div by another".into(), &[], &[word, alu(DIV, A4, A1, A5)]);
     add("lw of x0; nop of x0".into(), &[], &[load(LW, ZERO, A1, 4), NOP]);
     add("lw of x0; lw of x0".into(), &[], &[load(LW, ZERO, A1, 4), load(LW, ZERO, A1, 4)]);
-    add("four lw in a row".into(), &[], &[load(LW, A0, A1, 0), load(LW, A4, A1, 4), load(LW, A5, A1, 8), load(LW, T0, A1, 12)]);
-    add("four sw in a row".into(), &[], &[store(SW, A1, A0, 0), store(SW, A1, A0, 4), store(SW, A1, A0, 8), store(SW, A1, A0, 12)]);
+    add(
+        "four lw in a row".into(),
+        &[],
+        &[load(LW, A0, A1, 0), load(LW, A4, A1, 4), load(LW, A5, A1, 8), load(LW, T0, A1, 12)],
+    );
+    add(
+        "four sw in a row".into(),
+        &[],
+        &[store(SW, A1, A0, 0), store(SW, A1, A0, 4), store(SW, A1, A0, 8), store(SW, A1, A0, 12)],
+    );
     add("mulh; lw".into(), &[], &[alu(MULH, A0, A1, A1), word]);
     add("div; sw of its result".into(), &[], &[alu(DIV, A0, A1, A1), store(SW, A1, A0, 8)]);
     cases
@@ -88,7 +111,9 @@ fn waits(wait: u32) -> Vec<Case> {
     let mut add = |name: String, body: &[Insn]| {
         // a0 holds its own address and that of the word behind the wait; the word is in packet memory, too.
         let setup = [auipc(A0, 0), addi(A0, A0, 0), store(SW, A2, A0, 64), addi(A4, ZERO, 3)];
-        cases.push(Case::new("wait states", format!("{name}, {wait} wait states"), &setup, body).waiting(wait));
+        cases.push(
+            Case::new("wait states", format!("{name}, {wait} wait states"), &setup, body).waiting(wait),
+        );
     };
     let (fast, slow, page) = (load(LW, T1, A1, 4), load(LW, T0, A2, 4), load(LW, T0, A3, 4));
     let (fast_store, slow_store, page_store) =
@@ -150,6 +175,24 @@ fn waits(wait: u32) -> Vec<Case> {
         ("lw; jal; jal", &[slow, jump[0], NOP, jump[0], NOP]),
         ("lw; nop; jal", &[slow, NOP, jump[0], NOP]),
         ("lw; lw; jal", &[slow, slow, jump[0], NOP]),
+        ("lw; lw; jal to a long one at 2 mod 4", &[slow, slow, jal(ZERO, 6), C_NOP, NOP, C_NOP]),
+        ("lw; taken branch to a long one at 2 mod 4", &[slow, branch(BEQ, ZERO, ZERO, 6), C_NOP, NOP, C_NOP]),
+        (
+            "lw; nop; taken branch to a long one at 2 mod 4",
+            &[slow, NOP, branch(BEQ, ZERO, ZERO, 6), C_NOP, NOP, C_NOP],
+        ),
+        ("lw; nop; jal to a long one at 2 mod 4", &[slow, NOP, jal(ZERO, 6), C_NOP, NOP, C_NOP]),
+        ("lw; mulh; jal to a long one at 2 mod 4", &[slow, mulh, jal(ZERO, 6), C_NOP, NOP, C_NOP]),
+        ("lw; jal; lw; jal; lw", &[slow, jump[0], NOP, slow, jump[0], NOP, slow]),
+        ("lw; nop; lw; nop; sw; nop", &[slow, NOP, slow, NOP, slow_store, NOP]),
+        ("lw; addi to the same register", &[slow, addi(T0, A4, 1)]),
+        ("lw; jal with link to the register loaded", &[slow, jal(T0, 8), NOP]),
+        ("lw; mulh; mulh", &[slow, mulh, mulh]),
+        ("lw; mulh; branch not taken; nop", &[slow, mulh, not, NOP]),
+        ("lw; branch not taken; mulh; nop", &[slow, not, mulh, NOP]),
+        ("lw; branch not taken; jal", &[slow, not, jump[0], NOP]),
+        ("lw; branch not taken; taken branch", &[slow, not, taken[0], NOP]),
+        ("lw; branch not taken; div; sw", &[slow, not, div, slow_store]),
         ("lw; jal; branch not taken; nop", &[slow, jump[0], NOP, not, NOP]),
         ("lw; taken branch; jal", &[slow, taken[0], NOP, jump[0], NOP]),
         ("sw; jal", &[slow_store, jump[0], NOP]),
@@ -186,8 +229,14 @@ fn waits(wait: u32) -> Vec<Case> {
     let target = |between: i32| 16 + 4 + 4 * between + 4 + 4;
     add("lw; addi of the base; jalr".into(), &[slow, addi(T1, A0, 0), jalr(ZERO, T1, target(2)), NOP, NOP]);
     add("lw; jalr".into(), &[slow, jalr(ZERO, A0, target(1)), NOP, NOP]);
-    add("lw; jalr to a long one at 2 mod 4".into(), &[slow, jalr(ZERO, A0, target(1) - 2), C_NOP, NOP, C_NOP]);
+    add(
+        "lw; jalr to a long one at 2 mod 4".into(),
+        &[slow, jalr(ZERO, A0, target(1) - 2), C_NOP, NOP, C_NOP],
+    );
     add("lw; nop; jalr".into(), &[slow, NOP, jalr(ZERO, A0, target(2)), NOP, NOP]);
-    add("sw; addi of the base; jalr".into(), &[slow_store, addi(T1, A0, 0), jalr(ZERO, T1, target(2)), NOP, NOP]);
+    add(
+        "sw; addi of the base; jalr".into(),
+        &[slow_store, addi(T1, A0, 0), jalr(ZERO, T1, target(2)), NOP, NOP],
+    );
     cases
 }

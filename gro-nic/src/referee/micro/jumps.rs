@@ -35,10 +35,10 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }
     }
-    let with = |before: &[Insn], transfer: &dyn Fn(i32) -> Insn| body(false, false, LANDINGS[2], before, transfer);
+    let with =
+        |before: &[Insn], transfer: &dyn Fn(i32) -> Insn| body(false, false, LANDINGS[2], before, transfer);
     let jump = |to| jal(ZERO, to);
-    let straddling =
-        |before: &[Insn]| body(false, false, LANDINGS[3], before, &|to| jal(ZERO, to));
+    let straddling = |before: &[Insn]| body(false, false, LANDINGS[3], before, &|to| jal(ZERO, to));
     let ones = [addi(A0, ZERO, -1), addi(A4, ZERO, 3)];
     add("jal behind a branch that is not taken".into(), &ones, &with(&[branch(BEQ, A0, A4, 8)], &jump));
     add("jal behind a load".into(), &[], &with(&[load(LW, A5, A1, 0)], &jump));
@@ -55,7 +55,11 @@ pub(super) fn cases() -> Vec<Case> {
         &straddling(&[alu(DIVU, A5, A0, A4)]),
     );
     add("jal; jal".into(), &[], &[jal(ZERO, 8), NOP, jal(ZERO, 8), NOP, NOP]);
-    add("jal to a long one at 2 mod 4, which is a jal".into(), &[], &[jal(ZERO, 6), C_NOP, jal(ZERO, 6), C_NOP]);
+    add(
+        "jal to a long one at 2 mod 4, which is a jal".into(),
+        &[],
+        &[jal(ZERO, 6), C_NOP, jal(ZERO, 6), C_NOP],
+    );
 
     // By register, the base of which was written some instructions before.
     let jalr_to = |to| jalr(RA, T0, to);
@@ -66,9 +70,21 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let linked = |to| jalr(ZERO, T0, to);
     add("jalr without link, 3 behind the write of its base".into(), &[], &by_register(&[NOP; 3], &linked));
-    add("jalr behind a load of another register".into(), &[], &by_register(&[NOP, NOP, load(LW, A5, A1, 0)], &jalr_to));
-    add("jalr behind mulh of another register".into(), &ones, &by_register(&[NOP, NOP, alu(MULH, A5, A0, A4)], &jalr_to));
-    add("jalr behind div of another register".into(), &ones, &by_register(&[NOP, NOP, alu(DIV, A5, A0, A4)], &jalr_to));
+    add(
+        "jalr behind a load of another register".into(),
+        &[],
+        &by_register(&[NOP, NOP, load(LW, A5, A1, 0)], &jalr_to),
+    );
+    add(
+        "jalr behind mulh of another register".into(),
+        &ones,
+        &by_register(&[NOP, NOP, alu(MULH, A5, A0, A4)], &jalr_to),
+    );
+    add(
+        "jalr behind div of another register".into(),
+        &ones,
+        &by_register(&[NOP, NOP, alu(DIV, A5, A0, A4)], &jalr_to),
+    );
     let moved = [C_NOP, C_NOP, c_mv(T1, T0)];
     add("c.mv; jalr by it".into(), &[], &by_register(&moved, &|to| jalr(RA, T1, to)));
 
@@ -86,7 +102,11 @@ pub(super) fn cases() -> Vec<Case> {
     add("jalr right behind the load of its base".into(), &stored, &from_memory(&[], &jalr_to));
     for distance in 1..=3 {
         let between = vec![NOP; distance];
-        add(format!("jalr {distance} behind the load of its base"), &stored, &from_memory(&between, &jalr_to));
+        add(
+            format!("jalr {distance} behind the load of its base"),
+            &stored,
+            &from_memory(&between, &jalr_to),
+        );
     }
     let other = [load(LW, A5, A1, 4)];
     add("lw of the base; lw; jalr".into(), &stored, &from_memory(&other, &jalr_to));
@@ -126,6 +146,9 @@ pub(super) fn cases() -> Vec<Case> {
     add("fence; fence".into(), &[], &[FENCE, FENCE]);
     add("fence behind a load".into(), &[], &[load(LW, A0, A1, 0), FENCE]);
     add("fence behind mulh".into(), &ones, &[alu(MULH, A5, A0, A4), FENCE]);
+    add("a long one at 2 mod 4 behind the wait".into(), &[C_NOP], &[NOP, C_NOP]);
+    add("a short one at 2 mod 4 behind the wait".into(), &[C_NOP], &[C_NOP, NOP]);
+    add("the wait at 2 mod 4, twice".into(), &[C_NOP], &[]);
     add("mulh before the wait".into(), &ones, &[alu(MULH, A5, A0, A4)]);
     add("load before the wait".into(), &[], &[load(LW, A0, A1, 0)]);
     add("store before the wait".into(), &[], &[store(SW, A1, A0, 0)]);

@@ -7,14 +7,17 @@ mod asm;
 mod branches;
 mod data;
 mod jumps;
+mod random;
 
+use super::{Rtl, RtlCore, RtlError};
 use crate::abi::memory::{
     DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, MMIO_DEVICE, PACKET_BASE, PACKET_SIZE,
 };
 use crate::image::{Image, MemoryMap, Region, Segment};
-use super::{Rtl, RtlCore, RtlError};
 use crate::machine::{Machine, Trap, WaitStates};
-use asm::{A1, A2, A3, C_NOP, Insn, NOP, WFI, set};
+use asm::{A1, A2, A3, Insn, NOP, WFI, set};
+
+pub use random::random;
 
 /// One benchmark.
 #[derive(Clone, Debug)]
@@ -41,17 +44,14 @@ impl Case {
         self
     }
 
-    /// The program: `a1` points to data memory, `a2` to packet memory, `a3` to the device's registers; `setup`; a wait; `body`, from
-    /// a word boundary; a wait.
+    /// The program: `a1` points to data memory, `a2` to packet memory, `a3` to the device's registers; `setup`, of which every short
+    /// instruction moves what follows to the other half of a word; a wait; `body`; a wait.
     pub fn image(&self) -> Image {
         let mut code = Vec::new();
         let bases = [(A1, DMEM_BASE), (A2, PACKET_BASE), (A3, MMIO_BASE + MMIO_DEVICE)];
         let bases = bases.into_iter().flat_map(|(register, base)| set(register, base));
         for insn in bases.chain(self.setup.iter().copied()) {
             insn.append_to(&mut code);
-        }
-        if code.len() % 4 != 0 {
-            C_NOP.append_to(&mut code);
         }
         WFI.append_to(&mut code);
         for insn in self.body.iter().copied().chain([WFI, NOP, NOP]) {
