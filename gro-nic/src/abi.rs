@@ -5,7 +5,7 @@
 //! Everything is little endian. Offsets and sizes are in bytes.
 
 /// Version of this contract; the image carries it, the driver writes it, the firmware refuses another one.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Address map of the device.
 pub mod memory {
@@ -21,16 +21,19 @@ pub mod memory {
     pub const PACKET_BASE: u32 = 0x9000_0000;
     /// Bytes of packet memory.
     pub const PACKET_SIZE: u32 = 6 * 1024 * 1024;
-    /// Register page, whole words only.
-    pub const MMIO_BASE: u32 = 0x1000_0000;
+    /// Register page, whole words only. Registers are memory without side effects, so that any machine with RAM here has them.
+    pub const MMIO_BASE: u32 = 0x9f00_0000;
     /// Bytes of the register page.
     pub const MMIO_SIZE: u32 = 0x1000;
     /// First register that the device writes; those below are the host's and read-only to the device.
     pub const MMIO_DEVICE: u32 = 0x800;
 }
 
-/// What lies where in packet memory, as offsets from [`memory::PACKET_BASE`].
+/// What is in packet memory. Where it lies there the host says: the offsets here, from [`memory::PACKET_BASE`], are those that this
+/// driver chooses.
 pub mod packet {
+    /// Alignment of each of the four areas.
+    pub const ALIGN: u32 = 64;
     /// RX ring: events from host to device.
     pub const RX_RING: u32 = 0;
     /// Most events the RX ring can hold.
@@ -55,7 +58,7 @@ pub mod packet {
     pub const HEADER_START: u32 = 2;
     /// Most bytes of a frame that the header entry holds.
     pub const HEADER_BYTES: u32 = 256;
-    /// Buffers (and so header and scatter entries) of the device.
+    /// Most buffers (and so header and scatter entries) of the device.
     pub const BUFFERS: u32 = 16384;
 }
 
@@ -67,7 +70,9 @@ pub mod register {
     pub const RX_SIZE: u32 = 0x004;
     /// Host: entries of the completion ring, a power of two up to [`super::packet::COMPLETION_MAX`].
     pub const COMPLETION_SIZE: u32 = 0x008;
-    /// Host: `gro_max_size` in bytes.
+    /// Host: buffers, a power of two up to [`super::packet::BUFFERS`].
+    pub const BUFFERS: u32 = 0x00c;
+    /// Host: `gro_max_size` in bytes. From here to [`COALESCE`] it is the config page, read at the start and at [`super::event::CONFIG`].
     pub const GRO_MAX_SIZE: u32 = 0x010;
     /// Host: `gro_ipv4_max_size` in bytes.
     pub const GRO_IPV4_MAX_SIZE: u32 = 0x014;
@@ -81,6 +86,16 @@ pub mod register {
     pub const VLAN_IN_BAND: u32 = 0x024;
     /// Host: encapsulations that the engine looks into, the bits of [`gro_core::tunnel`].
     pub const TUNNELS: u32 = 0x028;
+    /// Host: 1 when packets are coalesced; 0 when every frame passes as it came ([`gro_core::Bypass::Declined`]).
+    pub const COALESCE: u32 = 0x02c;
+    /// Host: offset of the RX ring in packet memory, as the three that follow a multiple of [`super::packet::ALIGN`].
+    pub const RX_BASE: u32 = 0x030;
+    /// Host: offset of the completion ring.
+    pub const COMPLETION_BASE: u32 = 0x034;
+    /// Host: offset of the scatter table.
+    pub const SCATTER_BASE: u32 = 0x038;
+    /// Host: offset of the header entries.
+    pub const HEADERS_BASE: u32 = 0x03c;
     /// Host, doorbell: events posted so far, modulo 2^32.
     pub const RX_PRODUCER: u32 = 0x040;
     /// Host, doorbell: completions taken so far, modulo 2^32.
@@ -92,6 +107,8 @@ pub mod register {
     pub const STATE_ADDRESS: u32 = 0x804;
     /// Device: events of an unknown kind, which were skipped.
     pub const REJECTED: u32 = 0x808;
+    /// Device: times it waited because the completion ring was full (back-pressure).
+    pub const STALLS: u32 = 0x80c;
     /// Device: program hash compiled into the firmware, eight words in byte order.
     pub const PROGRAM_HASH: u32 = 0x820;
     /// Device: events taken so far, modulo 2^32.
@@ -104,7 +121,7 @@ pub mod register {
 pub mod status {
     /// The firmware takes events.
     pub const READY: u32 = 1;
-    /// The host speaks another version of this contract.
+    /// The host speaks another version of this contract, or names a ring that does not lie in packet memory.
     pub const REFUSED: u32 = 2;
 }
 
@@ -135,6 +152,8 @@ pub mod event {
     pub const TICK: u32 = 4;
     /// Kind: deliver everything.
     pub const FLUSH: u32 = 5;
+    /// Kind: the config page has changed. What is held stays held, as in the kernel; the host says [`FLUSH`] before it switches off.
+    pub const CONFIG: u32 = 6;
 
     /// Flag: somebody vouched for the TCP or UDP checksum.
     pub const VERIFIED: u32 = 1;

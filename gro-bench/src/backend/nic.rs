@@ -66,7 +66,7 @@ impl Backend for NicBackend {
         let cost = Cost {
             wall_ns: start.elapsed().as_nanos() as u64,
             instructions: Some(nic.instructions()),
-            cycles: Some(nic.cycles()),
+            cycles: nic.cycles(),
         };
         let verdicts = verdicts(&records, trace.frames.len());
         Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts, cost })

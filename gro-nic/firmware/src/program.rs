@@ -42,28 +42,13 @@ extern "C" fn run() -> ! {
     // SAFETY: `run` is entered once, by `_start`, and nothing else names `DEVICE`.
     let device = unsafe { &mut *(&raw mut DEVICE) };
     announce(device);
-    if read_register(register::ABI) != abi::ABI {
+    if read_register(register::ABI) != abi::ABI || !device.rings.start() {
         write_register(register::STATUS, status::REFUSED);
         loop {
             wait();
         }
     }
-    let config = Config {
-        gro_max_size: read_register(register::GRO_MAX_SIZE),
-        gro_ipv4_max_size: read_register(register::GRO_IPV4_MAX_SIZE),
-        flush_timeout: read_register(register::FLUSH_TIMEOUT),
-        udp: match read_register(register::UDP_FORWARDING) {
-            0 => UdpMode::Off,
-            _ => UdpMode::Forwarding,
-        },
-        hz: read_register(register::HZ),
-        vlan: match read_register(register::VLAN_IN_BAND) {
-            0 => VlanMode::Stripped,
-            _ => VlanMode::InBand,
-        },
-        tunnels: read_register(register::TUNNELS),
-    };
-    device.rings.start();
+    let mut config = device.config();
     write_register(register::STATUS, status::READY);
 
     let mut now = 0;
@@ -77,6 +62,7 @@ extern "C" fn run() -> ! {
             event::POLL_END => device.event(Event::PollEnd, now, &config),
             event::TICK => device.event(Event::Tick, now, &config),
             event::FLUSH => device.event(Event::Flush, now, &config),
+            event::CONFIG => config = device.config(),
             _ => {
                 rejected += 1;
                 write_register(register::REJECTED, rejected);
@@ -87,10 +73,31 @@ extern "C" fn run() -> ! {
 }
 
 impl Device {
+    /// Reads the config page.
+    #[inline(never)]
+    fn config(&mut self) -> Config {
+        self.rings.coalesce = read_register(register::COALESCE) != 0;
+        Config {
+            gro_max_size: read_register(register::GRO_MAX_SIZE),
+            gro_ipv4_max_size: read_register(register::GRO_IPV4_MAX_SIZE),
+            flush_timeout: read_register(register::FLUSH_TIMEOUT),
+            udp: match read_register(register::UDP_FORWARDING) {
+                0 => UdpMode::Off,
+                _ => UdpMode::Forwarding,
+            },
+            hz: read_register(register::HZ),
+            vlan: match read_register(register::VLAN_IN_BAND) {
+                0 => VlanMode::Stripped,
+                _ => VlanMode::InBand,
+            },
+            tunnels: read_register(register::TUNNELS),
+        }
+    }
+
     #[inline(always)]
     fn receive(&mut self, descriptor: &Descriptor, now: u32, config: &Config) {
         let Self { state, table, rings } = self;
-        let (frame, input) = descriptor.frame(now, config);
+        let (frame, input) = rings.frame(descriptor, now, config);
         gro_core::receive::<Rules, _, _>(state, table, rings, frame, &input);
     }
 

@@ -19,6 +19,17 @@ pub(crate) struct Rings {
     written: u32,
     room: u32,
     completion_size: u32,
+    /// Addresses of the four areas of packet memory.
+    rx: u32,
+    completions: u32,
+    scatter: u32,
+    headers: u32,
+    /// A buffer's number has no other bits.
+    buffer_mask: u32,
+    /// Waits for room in the completion ring.
+    stalls: u32,
+    /// Whether frames may be coalesced at all.
+    pub(crate) coalesce: bool,
     /// Decision digest before the event at hand.
     pub(crate) digest: u64,
     held: [Held; Slot::COUNT],
@@ -52,16 +63,45 @@ impl Rings {
         written: 0,
         room: 0,
         completion_size: 0,
+        rx: 0,
+        completions: 0,
+        scatter: 0,
+        headers: 0,
+        buffer_mask: 0,
+        stalls: 0,
+        coalesce: false,
         digest: 0,
         held: [Held { first: 0, last: 0, hash: 0, vlan: 0 }; Slot::COUNT],
     };
 
-    /// Reads the ring sizes.
-    pub(crate) fn start(&mut self) {
-        self.rx_mask = read_register(register::RX_SIZE).wrapping_sub(1) & (packet::RX_MAX - 1);
-        let size = read_register(register::COMPLETION_SIZE).wrapping_sub(1) & (packet::COMPLETION_MAX - 1);
-        self.completion_size = size + 1;
-        self.room = self.completion_size;
+    /// Reads where the rings are. `false` if one of them does not lie in packet memory.
+    pub(crate) fn start(&mut self) -> bool {
+        let buffers = read_register(register::BUFFERS);
+        let rx = read_register(register::RX_SIZE);
+        let completions = read_register(register::COMPLETION_SIZE);
+        let area = |base: u32, count: u32, most: u32, stride: u32| {
+            let start = read_register(base);
+            let fits = count.is_power_of_two()
+                && count <= most
+                && start % packet::ALIGN == 0
+                && start <= memory::PACKET_SIZE - most.min(count) * stride;
+            fits.then_some(memory::PACKET_BASE + start)
+        };
+        let (Some(rx_base), Some(completion_base), Some(scatter), Some(headers)) = (
+            area(register::RX_BASE, rx, packet::RX_MAX, packet::RX_STRIDE),
+            area(register::COMPLETION_BASE, completions, packet::COMPLETION_MAX, packet::COMPLETION_STRIDE),
+            area(register::SCATTER_BASE, buffers, packet::BUFFERS, packet::SCATTER_STRIDE),
+            area(register::HEADERS_BASE, buffers, packet::BUFFERS, packet::HEADER_STRIDE),
+        ) else {
+            return false;
+        };
+        (self.rx, self.completions, self.scatter, self.headers) =
+            (rx_base, completion_base, scatter, headers);
+        self.rx_mask = rx - 1;
+        self.completion_size = completions;
+        self.room = completions;
+        self.buffer_mask = buffers - 1;
+        true
     }
 
     /// The next event; waits for one.
@@ -73,7 +113,7 @@ impl Rings {
                 wait();
             }
         }
-        let at = packet::RX_RING + (self.taken & self.rx_mask) * packet::RX_STRIDE;
+        let at = self.rx + (self.taken & self.rx_mask) * packet::RX_STRIDE;
         Descriptor { words: [read(at), read(at + 4), read(at + 8), read(at + 12)] }
     }
 
@@ -91,10 +131,41 @@ impl Rings {
             let taken = read_register(register::COMPLETION_CONSUMER);
             self.room = self.completion_size.wrapping_sub(self.written.wrapping_sub(taken));
             if self.room == 0 {
+                self.stalls += 1;
+                write_register(register::STALLS, self.stalls);
                 wait();
             }
         }
-        packet::COMPLETION_RING + (self.written & (self.completion_size - 1)) * packet::COMPLETION_STRIDE
+        self.completions + (self.written & (self.completion_size - 1)) * packet::COMPLETION_STRIDE
+    }
+
+    /// The frame of an RX event, and what the engine is told of it.
+    #[inline(always)]
+    pub(crate) fn frame<'a>(&self, rx: &Descriptor, now: u32, config: &'a Config) -> (Frame, Input<'a>) {
+        let header = self.header_entry(rx.buffer() & self.buffer_mask);
+        let bytes = with_exposed_provenance::<[u8; STORAGE]>((header + packet::HEADER_START) as usize);
+        // SAFETY: the whole entry lies in packet memory (`start`), and the host does not touch it between posting the event and the
+        // completion of the frame.
+        let bytes = unsafe { &*bytes };
+        let (hash, vlan) = rx.meta();
+        let verified = (rx.words[0] >> 8) & event::VERIFIED != 0;
+        let meta = Meta { hash, vlan, verified };
+        let input = Input { window: Window::new(bytes, rx.length()), meta, now, config };
+        (Frame { rx: *rx, header }, input)
+    }
+
+    /// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
+    #[inline(always)]
+    fn write_scatter(&self, buffer: u32, packet: &Packet) {
+        let at = self.scatter + buffer * packet::SCATTER_STRIDE;
+        write16(at + scatter::OFFSET, packet.payload as u16);
+        write(at + scatter::LENGTH, packet.payload_len);
+    }
+
+    /// Address of the header entry of a buffer.
+    #[inline(always)]
+    fn header_entry(&self, buffer: u32) -> u32 {
+        self.headers + buffer * packet::HEADER_STRIDE
     }
 
     /// Writes the words that every completion has, and hands the entry to the host.
@@ -116,6 +187,11 @@ impl Rings {
 
 impl Datapath for Rings {
     type Frame = Frame;
+
+    #[inline(always)]
+    fn admits(&mut self, _frame: &Frame, _packet: &Packet) -> bool {
+        self.coalesce
+    }
 
     /// The MAC summed the whole frame; what stands before `range` is taken off again.
     #[inline(always)]
@@ -148,8 +224,8 @@ impl Datapath for Rings {
 
     #[inline(always)]
     fn hold(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
-        let buffer = frame.rx.buffer();
-        write_scatter(buffer, packet);
+        let buffer = frame.rx.buffer() & self.buffer_mask;
+        self.write_scatter(buffer, packet);
         let buffer = buffer as u16;
         let (hash, vlan) = frame.rx.meta();
         self.held[slot.index()] = Held { first: buffer, last: buffer, hash, vlan };
@@ -157,10 +233,10 @@ impl Datapath for Rings {
 
     #[inline(always)]
     fn append(&mut self, slot: Slot, frame: Frame, packet: &Packet) {
-        let buffer = frame.rx.buffer();
-        write_scatter(buffer, packet);
+        let buffer = frame.rx.buffer() & self.buffer_mask;
+        self.write_scatter(buffer, packet);
         let held = &mut self.held[slot.index()];
-        write16(scatter_entry(held.last as u32) + scatter::NEXT, buffer as u16);
+        write16(self.scatter + held.last as u32 * packet::SCATTER_STRIDE + scatter::NEXT, buffer as u16);
         held.last = buffer as u16;
     }
 
@@ -174,7 +250,7 @@ impl Datapath for Rings {
         if merged.segs > 1 {
             kind += completion::MERGED - completion::FRAME;
             entries = merged.segs;
-            let header = header_entry(buffer) + packet::HEADER_START;
+            let header = self.header_entry(buffer) + packet::HEADER_START;
             for index in 0..PATCHES {
                 let patch = merged.patch(index);
                 write16(header + patch.offset as u32, patch.value.swap_bytes());
@@ -198,7 +274,7 @@ impl Datapath for Rings {
 
     #[inline(never)]
     fn pass(&mut self, frame: Frame, why: Bypass) {
-        let buffer = frame.rx.buffer();
+        let buffer = frame.rx.buffer() & self.buffer_mask;
         let at = self.free_completion();
         write(at + completion::BUFFER, buffer);
         write(at + completion::GSO_SIZE, 0);
@@ -222,7 +298,7 @@ impl Descriptor {
     }
 
     fn buffer(&self) -> u32 {
-        (self.words[0] >> 16) & (packet::BUFFERS - 1)
+        self.words[0] >> 16
     }
 
     fn length(&self) -> u32 {
@@ -238,47 +314,12 @@ impl Descriptor {
     fn meta(&self) -> (u32, u32) {
         (self.words[2], self.words[3])
     }
-
-    /// The frame of an RX event, and what the engine is told of it.
-    #[inline(always)]
-    pub(crate) fn frame<'a>(&self, now: u32, config: &'a Config) -> (Frame, Input<'a>) {
-        let header = header_entry(self.buffer());
-        let bytes = with_exposed_provenance::<[u8; STORAGE]>(
-            (memory::PACKET_BASE + header + packet::HEADER_START) as usize,
-        );
-        // SAFETY: the whole entry lies in packet memory (checked below), and the host does not touch it between
-        // posting the event and the completion of the frame.
-        let bytes = unsafe { &*bytes };
-        let (hash, vlan) = self.meta();
-        let verified = (self.words[0] >> 8) & event::VERIFIED != 0;
-        let meta = Meta { hash, vlan, verified };
-        let input = Input { window: Window::new(bytes, self.length()), meta, now, config };
-        (Frame { rx: *self, header }, input)
-    }
 }
 
 #[inline(always)]
 fn add_with_carry(a: u32, b: u32) -> u32 {
     let (sum, carry) = a.overflowing_add(b);
     sum + carry as u32
-}
-
-/// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
-#[inline(always)]
-fn write_scatter(buffer: u32, packet: &Packet) {
-    let at = scatter_entry(buffer);
-    write16(at + scatter::OFFSET, packet.payload as u16);
-    write(at + scatter::LENGTH, packet.payload_len);
-}
-
-#[inline(always)]
-fn header_entry(buffer: u32) -> u32 {
-    packet::HEADERS + (buffer & (packet::BUFFERS - 1)) * packet::HEADER_STRIDE
-}
-
-#[inline(always)]
-fn scatter_entry(buffer: u32) -> u32 {
-    packet::SCATTER + (buffer & (packet::BUFFERS - 1)) * packet::SCATTER_STRIDE
 }
 
 /// Waits until the host has rung a doorbell, or for no time at all.
@@ -302,30 +343,30 @@ pub(crate) fn write_register(offset: u32, value: u32) {
 
 /// A word of packet memory.
 #[inline(always)]
-fn read(offset: u32) -> u32 {
-    // SAFETY: offsets come from masked indices and constants, multiples of 4 below `PACKET_SIZE` (checked below).
-    unsafe { read_volatile(with_exposed_provenance((memory::PACKET_BASE + offset) as usize)) }
+fn read(address: u32) -> u32 {
+    // SAFETY: addresses are a base that `Rings::start` checked and a masked index: multiples of 4 in packet memory.
+    unsafe { read_volatile(with_exposed_provenance(address as usize)) }
 }
 
 #[inline(always)]
-fn write(offset: u32, value: u32) {
+fn write(address: u32, value: u32) {
     // SAFETY: as for `read`; no Rust object lives in a ring or in the scatter table.
-    unsafe { write_volatile(with_exposed_provenance_mut((memory::PACKET_BASE + offset) as usize), value) }
+    unsafe { write_volatile(with_exposed_provenance_mut(address as usize), value) }
 }
 
 /// A half word of packet memory.
 #[inline(always)]
-fn write16(offset: u32, value: u16) {
-    // SAFETY: as for `write`, at an even offset. Header entries are written only when a packet leaves; no window of
+fn write16(address: u32, value: u16) {
+    // SAFETY: as for `write`, at an even address. Header entries are written only when a packet leaves; no window of
     // that frame exists by then.
-    unsafe { write_volatile(with_exposed_provenance_mut((memory::PACKET_BASE + offset) as usize), value) }
+    unsafe { write_volatile(with_exposed_provenance_mut(address as usize), value) }
 }
 
-// Every offset computed above lies in packet memory, and rings do not reach into each other.
+// No area is larger than packet memory, and a header entry holds what a window reads.
 const _: () = {
-    assert!(packet::RX_MAX * packet::RX_STRIDE <= packet::COMPLETION_RING);
-    assert!(packet::COMPLETION_RING + packet::COMPLETION_MAX * packet::COMPLETION_STRIDE <= packet::SCATTER);
-    assert!(packet::SCATTER + packet::BUFFERS * packet::SCATTER_STRIDE <= packet::HEADERS);
-    assert!(packet::HEADERS + packet::BUFFERS * packet::HEADER_STRIDE <= memory::PACKET_SIZE);
+    assert!(packet::RX_MAX * packet::RX_STRIDE <= memory::PACKET_SIZE);
+    assert!(packet::COMPLETION_MAX * packet::COMPLETION_STRIDE <= memory::PACKET_SIZE);
+    assert!(packet::BUFFERS * packet::SCATTER_STRIDE <= memory::PACKET_SIZE);
+    assert!(packet::BUFFERS * packet::HEADER_STRIDE <= memory::PACKET_SIZE);
     assert!(packet::HEADER_START as usize + STORAGE <= packet::HEADER_STRIDE as usize);
 };

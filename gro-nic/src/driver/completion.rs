@@ -6,16 +6,17 @@ use gro_core::{Bypass, FlushReason};
 use super::post::{header_start, untouched};
 use super::{Delivered, Nic, NicError, Owned};
 use crate::abi::{completion, packet, register, scatter};
+use crate::machine::Core;
 
 /// One completion, copied out of the ring.
 struct Completion {
     bytes: [u8; packet::COMPLETION_STRIDE as usize],
 }
 
-impl Nic {
+impl<C: Core> Nic<C> {
     /// Hands out every packet in the completion ring.
     pub(super) fn drain(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
-        let written = self.machine.bus().register(register::COMPLETION_PRODUCER);
+        let written = self.core.register(register::COMPLETION_PRODUCER);
         let waiting = written.wrapping_sub(self.completed);
         if waiting > self.config.completion_entries {
             return Err(self.malformed("more completions than the ring has entries"));
@@ -24,7 +25,7 @@ impl Nic {
             let delivered = self.take_completion()?;
             self.completed = self.completed.wrapping_add(1);
             let completed = self.completed;
-            self.machine.bus_mut().set_register(register::COMPLETION_CONSUMER, completed);
+            self.core.set_register(register::COMPLETION_CONSUMER, completed);
             sink(delivered);
         }
         Ok(())
@@ -32,11 +33,8 @@ impl Nic {
 
     fn take_completion(&mut self) -> Result<Delivered, NicError> {
         let index = self.completed & (self.config.completion_entries - 1);
-        let start = (packet::COMPLETION_RING + index * packet::COMPLETION_STRIDE) as usize;
         let mut entry = Completion { bytes: [0; packet::COMPLETION_STRIDE as usize] };
-        entry
-            .bytes
-            .copy_from_slice(&self.machine.bus().packet()[start..start + packet::COMPLETION_STRIDE as usize]);
+        self.core.read_packet(packet::COMPLETION_RING + index * packet::COMPLETION_STRIDE, &mut entry.bytes);
 
         if entry.word(completion::ID) != self.completed {
             return Err(self.malformed("its number is not the next one"));
@@ -69,9 +67,8 @@ impl Nic {
         if count < 2 || count > self.config.buffers || entry.half(completion::SCATTER_FIRST) != head {
             return Err(self.malformed("its scatter list cannot be that of a merged packet"));
         }
-        let start = header_start(head);
-        let header = self.machine.bus().packet().get(start..start + header_length);
-        let mut header = Vec::from(header.unwrap_or_default());
+        let mut header = vec![0; header_length];
+        self.core.read_packet(header_start(head), &mut header);
         insert_jumbo(&mut header, entry.half(completion::L3), entry.word(completion::JUMBO));
 
         let mut segments = Vec::with_capacity(count as usize);
@@ -118,8 +115,8 @@ impl Nic {
 
     /// Next buffer, offset and length. The buffer is one that the device owned.
     fn scatter_entry(&self, buffer: u16) -> (u16, usize, usize) {
-        let start = (packet::SCATTER + u32::from(buffer) * packet::SCATTER_STRIDE) as usize;
-        let entry = &self.machine.bus().packet()[start..start + packet::SCATTER_STRIDE as usize];
+        let mut entry = [0; packet::SCATTER_STRIDE as usize];
+        self.core.read_packet(packet::SCATTER + u32::from(buffer) * packet::SCATTER_STRIDE, &mut entry);
         let half = |at: u32| u16::from_le_bytes([entry[at as usize], entry[at as usize + 1]]);
         let length = u32::from(half(scatter::LENGTH)) | u32::from(half(scatter::LENGTH + 2)) << 16;
         (half(scatter::NEXT), usize::from(half(scatter::OFFSET)), length as usize)

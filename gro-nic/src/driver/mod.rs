@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::abi::{self, memory, packet, register, status};
 use crate::image::Image;
-use crate::machine::{Machine, Trap};
+use crate::machine::{Core, CoreError, Machine, Stop};
 use post::Event;
 
 /// How the host sets a device up.
@@ -28,8 +28,10 @@ pub struct NicConfig {
     pub rx_entries: u32,
     /// Entries of the completion ring, a power of two up to 1024.
     pub completion_entries: u32,
-    /// Frames that the device may own at a time, up to 16,384.
+    /// Frames that the device may own at a time, a power of two up to 16,384.
     pub buffers: u32,
+    /// `false`: the device passes every frame as it came, until [`Nic::configure`] says otherwise.
+    pub coalesce: bool,
     /// Instructions after which the firmware must have waited for the host; the worst case of a whole RX ring is
     /// below a tenth of the default.
     pub run_limit: u64,
@@ -42,6 +44,7 @@ impl Default for NicConfig {
             rx_entries: 256,
             completion_entries: 256,
             buffers: packet::BUFFERS,
+            coalesce: true,
             run_limit: 100_000_000,
         }
     }
@@ -50,9 +53,12 @@ impl Default for NicConfig {
 /// Why a device cannot be used, or can no longer.
 #[derive(Debug, Error)]
 pub enum NicError {
-    /// The firmware broke a rule of the machine.
-    #[error("the firmware stopped: {0}")]
-    Trap(#[from] Trap),
+    /// The firmware broke a rule of the machine, or the machine is gone.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The firmware does not come to an end of what it does.
+    #[error("the firmware did not wait for the host within {0} instructions")]
+    Wedged(u64),
     /// A number in [`NicConfig`] that the device does not have.
     #[error("{name} is {value}; it must be {must}")]
     Config {
@@ -134,10 +140,10 @@ impl Delivered {
     }
 }
 
-/// A simulated NIC that runs an image.
+/// A NIC that runs an image, and its driver; on the simulator unless another core is given.
 #[derive(Debug)]
-pub struct Nic {
-    machine: Machine,
+pub struct Nic<C: Core = Machine> {
+    core: C,
     config: NicConfig,
     program_hash: [u8; 32],
     measurement: [u8; 32],
@@ -160,12 +166,22 @@ struct Owned {
 }
 
 impl Nic {
-    /// Loads an image, measures it, and starts it with `config`.
+    /// Loads an image into a simulated machine, measures it, and starts it with `config`.
+    ///
+    /// # Errors
+    /// As [`Nic::on`].
+    pub fn new(image: &Image, config: &NicConfig) -> Result<Self, NicError> {
+        Self::on(Machine::new(image), image, config)
+    }
+}
+
+impl<C: Core> Nic<C> {
+    /// Measures what is loaded in `core`, which has not run yet, and starts it with `config`. `image` is what it should be.
     ///
     /// # Errors
     /// A ring size that the device does not have; firmware that does not come up, or whose program hash is not the
     /// one in the image header.
-    pub fn new(image: &Image, config: &NicConfig) -> Result<Self, NicError> {
+    pub fn on(core: C, image: &Image, config: &NicConfig) -> Result<Self, NicError> {
         check("rx_entries", config.rx_entries, packet::RX_MAX, "a power of two up to 4096")?;
         check(
             "completion_entries",
@@ -173,56 +189,83 @@ impl Nic {
             packet::COMPLETION_MAX,
             "a power of two up to 1024",
         )?;
-        if config.buffers == 0 || config.buffers > packet::BUFFERS {
-            let (name, value) = ("buffers", config.buffers);
-            return Err(NicError::Config { name, value, must: "1 to 16384" });
-        }
+        check("buffers", config.buffers, packet::BUFFERS, "a power of two up to 16384")?;
         if image.memory.packet.size < memory::PACKET_SIZE {
             let (name, value) = ("packet memory", image.memory.packet.size);
             return Err(NicError::Config { name, value, must: "what rings and headers take, 6 MiB" });
         }
-        let mut machine = Machine::new(image);
-        let measurement = Sha256::digest(machine.bus().imem()).into();
-        let registers = [
-            (register::ABI, abi::ABI),
-            (register::RX_SIZE, config.rx_entries),
-            (register::COMPLETION_SIZE, config.completion_entries),
-            (register::GRO_MAX_SIZE, config.engine.gro_max_size),
-            (register::GRO_IPV4_MAX_SIZE, config.engine.gro_ipv4_max_size),
-            (register::FLUSH_TIMEOUT, config.engine.flush_timeout),
-            (register::UDP_FORWARDING, config.engine.udp as u32),
-            (register::HZ, config.engine.hz),
-            (register::VLAN_IN_BAND, config.engine.vlan as u32),
-            (register::TUNNELS, config.engine.tunnels),
-        ];
-        for (offset, value) in registers {
-            machine.bus_mut().set_register(offset, value);
-        }
-        machine.run(config.run_limit)?;
-        let state = machine.bus().register(register::STATUS);
-        if state != status::READY {
-            return Err(NicError::NotReady(state));
-        }
-        let mut program_hash = [0; 32];
-        for (index, word) in program_hash.chunks_exact_mut(4).enumerate() {
-            let offset = register::PROGRAM_HASH + 4 * index as u32;
-            word.copy_from_slice(&machine.bus().register(offset).to_le_bytes());
-        }
-        if program_hash != image.program_hash {
-            return Err(NicError::ProgramHash);
-        }
-        Ok(Self {
-            machine,
+        let mut imem = vec![0; image.memory.imem.size as usize];
+        core.read_code(0, &mut imem);
+        let mut nic = Self {
+            core,
             config: *config,
-            program_hash,
-            measurement,
+            program_hash: [0; 32],
+            measurement: Sha256::digest(&imem).into(),
             owned: (0..config.buffers).map(|_| None).collect(),
             free: (0..config.buffers as u16).rev().collect(),
             pending: VecDeque::new(),
             posted: 0,
             completed: 0,
             frames: 0,
-        })
+        };
+        nic.start()?;
+        if nic.program_hash != image.program_hash {
+            return Err(NicError::ProgramHash);
+        }
+        Ok(nic)
+    }
+
+    /// Tells the firmware where its rings are, and waits until it takes events.
+    fn start(&mut self) -> Result<(), NicError> {
+        let config = self.config;
+        for (offset, value) in [
+            (register::ABI, abi::ABI),
+            (register::RX_SIZE, config.rx_entries),
+            (register::COMPLETION_SIZE, config.completion_entries),
+            (register::BUFFERS, config.buffers),
+            (register::RX_BASE, packet::RX_RING),
+            (register::COMPLETION_BASE, packet::COMPLETION_RING),
+            (register::SCATTER_BASE, packet::SCATTER),
+            (register::HEADERS_BASE, packet::HEADERS),
+        ] {
+            self.core.set_register(offset, value);
+        }
+        self.write_config();
+        self.run()?;
+        let state = self.core.register(register::STATUS);
+        if state != status::READY {
+            return Err(NicError::NotReady(state));
+        }
+        for (index, word) in self.program_hash.chunks_exact_mut(4).enumerate() {
+            let offset = register::PROGRAM_HASH + 4 * index as u32;
+            word.copy_from_slice(&self.core.register(offset).to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// Writes the config page.
+    fn write_config(&mut self) {
+        let NicConfig { engine, coalesce, .. } = self.config;
+        for (offset, value) in [
+            (register::GRO_MAX_SIZE, engine.gro_max_size),
+            (register::GRO_IPV4_MAX_SIZE, engine.gro_ipv4_max_size),
+            (register::FLUSH_TIMEOUT, engine.flush_timeout),
+            (register::UDP_FORWARDING, engine.udp as u32),
+            (register::HZ, engine.hz),
+            (register::VLAN_IN_BAND, engine.vlan as u32),
+            (register::TUNNELS, engine.tunnels),
+            (register::COALESCE, u32::from(coalesce)),
+        ] {
+            self.core.set_register(offset, value);
+        }
+    }
+
+    /// Lets the firmware work until it waits.
+    fn run(&mut self) -> Result<(), NicError> {
+        match self.core.run(self.config.run_limit)? {
+            Stop::Waiting => Ok(()),
+            Stop::Budget => Err(NicError::Wedged(self.config.run_limit)),
+        }
     }
 
     /// Runs the machine until it has taken every event, and hands out what leaves, in order.
@@ -233,7 +276,7 @@ impl Nic {
         loop {
             let fed = self.feed();
             if fed {
-                self.machine.run(self.config.run_limit)?;
+                self.run()?;
             }
             loop {
                 self.drain(sink)?;
@@ -242,7 +285,7 @@ impl Nic {
                 }
                 // A full completion ring stops the firmware within an event; now there is room again.
                 let before = self.progress();
-                self.machine.run(self.config.run_limit)?;
+                self.run()?;
                 if self.is_busy() && self.progress() == before {
                     return Err(NicError::Stalled);
                 }
@@ -257,13 +300,12 @@ impl Nic {
 
     /// What the firmware has taken and written so far.
     fn progress(&self) -> (u32, u32) {
-        let bus = self.machine.bus();
-        (bus.register(register::RX_CONSUMER), bus.register(register::COMPLETION_PRODUCER))
+        (self.core.register(register::RX_CONSUMER), self.core.register(register::COMPLETION_PRODUCER))
     }
 
     /// Whether events are in the RX ring.
     fn is_busy(&self) -> bool {
-        self.machine.bus().register(register::RX_CONSUMER) != self.posted
+        self.core.register(register::RX_CONSUMER) != self.posted
     }
 
     /// The program hash that the running firmware reports.
@@ -296,23 +338,27 @@ impl Nic {
         self.state(abi::state::DIGEST)
     }
 
-    /// Cycles of the device so far, by the machine's timing model.
-    pub fn cycles(&self) -> u64 {
-        self.machine.cycles()
+    /// Cycles of the device so far, where the core has a clock.
+    pub fn cycles(&self) -> Option<u64> {
+        self.core.cycles()
+    }
+
+    /// Times the firmware waited for room in the completion ring so far, modulo 2^32.
+    pub fn stalls(&self) -> u32 {
+        self.core.register(register::STALLS)
     }
 
     /// Instructions that the device has retired so far.
     pub fn instructions(&self) -> u64 {
-        self.machine.instructions()
+        self.core.instructions()
     }
 
     /// A 64-bit word of the engine's state; 0 if the firmware's address for it is wrong.
     fn state(&self, offset: u32) -> u64 {
-        let bus = self.machine.bus();
-        let start =
-            bus.register(register::STATE_ADDRESS).wrapping_sub(memory::DMEM_BASE).wrapping_add(offset);
-        let bytes = bus.dmem().get(start as usize..).and_then(|rest| rest.first_chunk());
-        bytes.map_or(0, |&bytes| u64::from_le_bytes(bytes))
+        let start = self.core.register(register::STATE_ADDRESS).wrapping_sub(memory::DMEM_BASE);
+        let mut bytes = [0; 8];
+        self.core.read_data(start.wrapping_add(offset), &mut bytes);
+        u64::from_le_bytes(bytes)
     }
 }
 

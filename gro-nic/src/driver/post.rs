@@ -6,6 +6,7 @@ use gro_core::user::Why;
 
 use super::{Delivered, Nic, Owned};
 use crate::abi::{event, packet, register};
+use crate::machine::Core;
 
 /// What the host wants to tell the device.
 #[derive(Debug)]
@@ -15,9 +16,11 @@ pub(super) enum Event {
     PollEnd,
     Tick,
     Flush,
+    /// The device works with another config from here on.
+    Config(gro_core::Config, bool),
 }
 
-impl Nic {
+impl<C: Core> Nic<C> {
     /// A frame arrived: an Ethernet frame without FCS, its outer VLAN tag in `meta` if the MAC took it off.
     pub fn post(&mut self, frame: Bytes, meta: Meta) {
         let number = self.frames;
@@ -45,10 +48,19 @@ impl Nic {
         self.pending.push_back(Event::Flush);
     }
 
+    /// From here on the device works with `engine`; without `coalesce` it passes every frame as it came, once what it holds is
+    /// delivered.
+    pub fn configure(&mut self, engine: gro_core::Config, coalesce: bool) {
+        if !coalesce {
+            self.flush();
+        }
+        self.pending.push_back(Event::Config(engine, coalesce));
+    }
+
     /// Moves events into the RX ring while it has room and a buffer is free. Whether any moved.
     pub(super) fn feed(&mut self) -> bool {
         let before = self.posted;
-        let taken = self.machine.bus().register(register::RX_CONSUMER);
+        let taken = self.core.register(register::RX_CONSUMER);
         while self.posted.wrapping_sub(taken) < self.config.rx_entries {
             let Some(event) = self.pending.pop_front() else { break };
             if let Err(event) = self.describe(event) {
@@ -58,7 +70,7 @@ impl Nic {
             self.posted = self.posted.wrapping_add(1);
         }
         let posted = self.posted;
-        self.machine.bus_mut().set_register(register::RX_PRODUCER, posted);
+        self.core.set_register(register::RX_PRODUCER, posted);
         posted != before
     }
 
@@ -93,27 +105,35 @@ impl Nic {
             Event::PollEnd => [event::POLL_END, 0, 0, 0],
             Event::Tick => [event::TICK, 0, 0, 0],
             Event::Flush => [event::FLUSH, 0, 0, 0],
+            Event::Config(engine, coalesce) => {
+                // The page is the device's until it has read the one before.
+                if self.core.register(register::RX_CONSUMER) != self.posted {
+                    return Err(Event::Config(engine, coalesce));
+                }
+                (self.config.engine, self.config.coalesce) = (engine, coalesce);
+                self.write_config();
+                [event::CONFIG, 0, 0, 0]
+            }
         };
         let index = self.posted & (self.config.rx_entries - 1);
-        let start = (packet::RX_RING + index * packet::RX_STRIDE) as usize;
-        let ring = &mut self.machine.bus_mut().packet_mut()[start..start + packet::RX_STRIDE as usize];
-        for (place, word) in ring.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        let mut descriptor = [0; packet::RX_STRIDE as usize];
+        for (place, word) in descriptor.as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *place = word.to_le_bytes();
         }
+        self.core.write_packet(packet::RX_RING + index * packet::RX_STRIDE, &descriptor);
         Ok(())
     }
 
     /// Puts the frame's first bytes into the buffer's header entry. What lies behind them there is left as it was.
     fn write_header(&mut self, buffer: u16, frame: &[u8]) {
         let length = frame.len().min(packet::HEADER_BYTES as usize);
-        let start = header_start(buffer);
-        self.machine.bus_mut().packet_mut()[start..start + length].copy_from_slice(&frame[..length]);
+        self.core.write_packet(header_start(buffer), &frame[..length]);
     }
 }
 
 /// Offset in packet memory of the frame in a buffer's header entry.
-pub(super) fn header_start(buffer: u16) -> usize {
-    (packet::HEADERS + u32::from(buffer) * packet::HEADER_STRIDE + packet::HEADER_START) as usize
+pub(super) fn header_start(buffer: u16) -> u32 {
+    packet::HEADERS + u32::from(buffer) * packet::HEADER_STRIDE + packet::HEADER_START
 }
 
 /// A frame that leaves as it came.

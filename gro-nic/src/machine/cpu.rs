@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::Stop;
 use super::bus::Bus;
 use super::decode::{Kind, Op};
 use super::timing::{Clock, decode_program, signed_division, unsigned_division};
@@ -53,12 +54,6 @@ pub enum Fault {
         /// Its bytes.
         size: u32,
     },
-    /// The program did not wait for the host within the limit.
-    #[error("no `wfi` within {instructions} instructions")]
-    Limit {
-        /// The limit.
-        instructions: u64,
-    },
 }
 
 #[derive(Debug)]
@@ -91,8 +86,8 @@ impl Cpu {
         self.registers[number]
     }
 
-    /// Runs up to and including the next `wfi`.
-    pub(super) fn run(&mut self, bus: &mut Bus, limit: u64) -> Result<(), Trap> {
+    /// Runs up to and including the next `wfi`, or `limit` instructions.
+    pub(super) fn run(&mut self, bus: &mut Bus, limit: u64) -> Result<Stop, Trap> {
         // Locals, so that the loop keeps them in registers.
         let mut pc = self.pc;
         let mut clock = self.clock;
@@ -104,7 +99,7 @@ impl Cpu {
                 break Err(Fault::Fetch);
             };
             if left == 0 {
-                break Err(Fault::Limit { instructions: limit });
+                break Ok(Stop::Budget);
             }
             let a = x[usize::from(op.rs1 & 63)];
             let b = x[usize::from(op.rs2 & 63)];
@@ -234,7 +229,7 @@ impl Cpu {
                     left -= 1;
                     clock.sleep();
                     pc = next;
-                    break Ok(());
+                    break Ok(Stop::Waiting);
                 }
                 Kind::Illegal => break Err(Fault::Illegal { word: word_at(bus.imem(), pc) }),
             };

@@ -162,6 +162,13 @@ fn machine(words: &[u32]) -> Machine {
     })
 }
 
+fn trap(machine: &mut Machine, budget: u64) -> Trap {
+    match machine.run(budget) {
+        Err(CoreError::Trap(trap)) => trap,
+        other => panic!("{other:?}"),
+    }
+}
+
 const WFI: u32 = 0x1050_0073;
 
 fn lui(rd: u32, upper: u32) -> u32 {
@@ -308,7 +315,7 @@ fn branches_and_jumps_go_where_they_should() {
     machine.run(10).unwrap();
     assert_eq!((machine.instructions(), machine.cpu.register(1)), (3, IMEM_BASE + 12));
     // After the wait it goes on behind it: the jump again, now to what `ra` holds.
-    assert_eq!(machine.run(10).unwrap_err().pc, IMEM_BASE + 12);
+    assert_eq!(trap(&mut machine, 10).pc, IMEM_BASE + 12);
 }
 
 #[test]
@@ -316,7 +323,7 @@ fn cycles_follow_the_model() {
     let cycles = |program: &[u32]| {
         let mut machine = machine(&[program, &[WFI]].concat());
         machine.run(100).unwrap();
-        machine.cycles() - 4 // the wfi
+        machine.cycles().unwrap() - 4 // the wfi
     };
     let base = lui(11, DMEM_BASE);
     assert_eq!(cycles(&[base]), 1);
@@ -347,14 +354,14 @@ fn waiting_costs_what_falling_asleep_and_waking_up_do() {
     let mut stops = [0; 3];
     for stop in &mut stops {
         machine.run(10).unwrap();
-        *stop = machine.cycles();
+        *stop = machine.cycles().unwrap();
     }
     assert_eq!(stops, [4, 4 + 6, 4 + 6 + 7]);
 }
 
 #[test]
 fn a_broken_rule_stops_the_machine_and_names_the_place() {
-    let fault = |program: &[u32]| machine(program).run(1000).unwrap_err();
+    let fault = |program: &[u32]| trap(&mut machine(program), 1000);
     let at = |index: u32, fault| Trap { pc: IMEM_BASE + 4 * index, fault };
     let (code, data) = (lui(11, IMEM_BASE), lui(11, DMEM_BASE));
 
@@ -378,7 +385,6 @@ fn a_broken_rule_stops_the_machine_and_names_the_place() {
         fault(&[data, store(1, 11, 10, 1)]),
         at(1, Fault::Misaligned { address: DMEM_BASE + 1, size: 2 })
     );
-    assert_eq!(fault(&[0x0000_006f]), at(0, Fault::Limit { instructions: 1000 }));
     // Registers: whole words only; the host's are read-only.
     let page = lui(11, MMIO_BASE);
     assert_eq!(fault(&[page, load(0, 10, 11, 0)]), at(1, Fault::Load { address: MMIO_BASE, size: 1 }));
@@ -391,10 +397,24 @@ fn a_broken_rule_stops_the_machine_and_names_the_place() {
 
     // The trap leaves the machine where it was: running again says the same.
     let mut machine = machine(&[data, 0x0000_0073]);
-    let first = machine.run(10).unwrap_err();
-    assert_eq!(machine.run(10).unwrap_err(), first);
+    let first = trap(&mut machine, 10);
+    assert_eq!(trap(&mut machine, 10), first);
     assert_eq!(machine.instructions(), 1);
     assert_eq!(first.to_string(), "illegal instruction 0x00000073 at pc 0x80000004");
+}
+
+#[test]
+fn a_budget_is_a_pause_and_not_an_end() {
+    let program = [addi(10, 10, 1), addi(10, 10, 1), addi(10, 10, 1), WFI];
+    let (mut whole, mut slices) = (machine(&program), machine(&program));
+    assert_eq!(whole.run(100).unwrap(), Stop::Waiting);
+    for _ in 0..3 {
+        assert_eq!(slices.run(1).unwrap(), Stop::Budget);
+    }
+    assert_eq!(slices.run(1).unwrap(), Stop::Waiting);
+    assert_eq!((whole.cpu.register(10), slices.cpu.register(10)), (3, 3));
+    assert_eq!((whole.instructions(), whole.cycles()), (slices.instructions(), slices.cycles()));
+    assert_eq!(machine(&[0x0000_006f]).run(1000).unwrap(), Stop::Budget, "an endless loop");
 }
 
 #[test]

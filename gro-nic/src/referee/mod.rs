@@ -9,5 +9,5 @@ mod rtl;
 mod tools;
 
 pub use memory::SharedMemory;
-pub use rtl::{Rtl, RtlCore, RtlError, Stop};
+pub use rtl::{Rtl, RtlCore, RtlError};
 pub use tools::{BENCH_FILES, CORE_PACKAGES, CorePackage, cache, executable, key};

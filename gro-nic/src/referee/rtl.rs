@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::{SharedMemory, tools};
 use crate::abi::memory::{MMIO_BASE, MMIO_DEVICE, MMIO_SIZE};
-use crate::image::{Image, Region};
-use crate::machine::{Fault, Trap, WaitStates};
+use crate::image::{Image, MemoryMap, Region};
+use crate::machine::{Core, CoreError, Fault, Stop, Trap, WaitStates};
 
 /// Which core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl RtlCore {
 /// Why a core in RTL does not run.
 #[derive(Debug, Error)]
 pub enum RtlError {
-    /// It is not built.
+    /// Not built.
     #[error("no {0} referee in the tool cache; build it with `cargo xtask referee --build`")]
     Missing(&'static str),
     /// The process cannot be started, or its memories not be shared.
@@ -47,24 +47,6 @@ pub enum RtlError {
         /// Why not.
         error: std::io::Error,
     },
-    /// The process ended, or cannot be talked to.
-    #[error("the referee is gone: {0}")]
-    Gone(#[from] std::io::Error),
-    /// It said what is not of its protocol.
-    #[error("the referee answered `{0}`")]
-    Answer(String),
-    /// The program broke a rule.
-    #[error("{0}")]
-    Trap(#[from] Trap),
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// In `wfi`.
-    Waiting,
-    /// With the budget.
-    Budget,
 }
 
 /// A core in RTL with an image loaded and its memories in a shared file. The process ends with this value.
@@ -74,8 +56,11 @@ pub struct Rtl {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     memory: SharedMemory,
+    map: MemoryMap,
     instructions: u64,
     cycles: u64,
+    /// Why a write to the memories failed.
+    lost: Option<String>,
 }
 
 impl Rtl {
@@ -115,46 +100,94 @@ impl Rtl {
             return Err(failed(std::io::Error::other("no pipes")));
         };
         let output = BufReader::new(output);
-        Ok(Self { child, input, output, memory, instructions: 0, cycles: 0 })
+        let map = image.memory;
+        Ok(Self { child, input, output, memory, map, instructions: 0, cycles: 0, lost: None })
     }
 
-    /// Runs until the program waits (`wfi`) or has retired `budget` instructions more.
-    ///
-    /// # Errors
-    /// The program broke a rule, or the process is gone.
-    pub fn run(&mut self, budget: u64) -> Result<Stop, RtlError> {
-        writeln!(self.input, "run {budget}")?;
-        self.input.flush()?;
+    /// Sends a command and reads its answer.
+    fn ask(&mut self, budget: u64) -> Result<Answer, CoreError> {
         let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            return Err(RtlError::Gone(std::io::ErrorKind::UnexpectedEof.into()));
+        let talk = writeln!(self.input, "run {budget}").and_then(|()| self.output.read_line(&mut line));
+        match talk {
+            Ok(0) => Err(CoreError::Gone("the referee ended".to_owned())),
+            Err(error) => Err(CoreError::Gone(format!("the referee ended: {error}"))),
+            Ok(_) => Answer::parse(&line)
+                .ok_or_else(|| CoreError::Gone(format!("the referee said `{}`", line.trim_end()))),
         }
-        let answer = Answer::parse(&line).ok_or_else(|| RtlError::Answer(line.trim_end().to_owned()))?;
+    }
+
+    fn write(&mut self, address: u32, bytes: &[u8]) {
+        if let Err(error) = self.memory.write(address, bytes) {
+            self.lost.get_or_insert(error.to_string());
+        }
+    }
+}
+
+impl Core for Rtl {
+    fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
+        if let Some(error) = &self.lost {
+            return Err(CoreError::Gone(format!("its memory cannot be written: {error}")));
+        }
+        let answer = self.ask(budget)?;
         self.instructions = answer.instructions;
         self.cycles = answer.cycles;
         match answer.how {
             How::Stopped(stop) => Ok(stop),
             How::Trapped(pc, fault) => Err(Trap { pc, fault }.into()),
             How::Excepted(pc) => {
-                let fault = Fault::Illegal { word: self.memory.word(pc)? };
-                Err(Trap { pc, fault }.into())
+                let word = self.memory.word(pc).map_err(|error| CoreError::Gone(error.to_string()))?;
+                Err(Trap { pc, fault: Fault::Illegal { word } }.into())
             }
         }
     }
 
-    /// The device's memories.
-    pub fn memory(&self) -> &SharedMemory {
-        &self.memory
+    fn register(&self, offset: u32) -> u32 {
+        if offset < MMIO_SIZE { self.memory.word(MMIO_BASE + offset).unwrap_or(0) } else { 0 }
     }
 
-    /// Instructions retired since the image's entry.
-    pub fn instructions(&self) -> u64 {
+    fn set_register(&mut self, offset: u32, value: u32) {
+        if offset < MMIO_SIZE {
+            self.write(MMIO_BASE + offset, &value.to_le_bytes());
+        }
+    }
+
+    fn read_packet(&self, offset: u32, bytes: &mut [u8]) {
+        read(&self.memory, self.map.packet, offset, bytes);
+    }
+
+    fn write_packet(&mut self, offset: u32, bytes: &[u8]) {
+        if within(self.map.packet, offset, bytes.len()) {
+            self.write(self.map.packet.base + offset, bytes);
+        }
+    }
+
+    fn read_data(&self, offset: u32, bytes: &mut [u8]) {
+        read(&self.memory, self.map.dmem, offset, bytes);
+    }
+
+    fn read_code(&self, offset: u32, bytes: &mut [u8]) {
+        read(&self.memory, self.map.imem, offset, bytes);
+    }
+
+    fn instructions(&self) -> u64 {
         self.instructions
     }
 
-    /// Cycles since the image's first instruction was issued (CV32E40P) or retired (Ibex), without those asleep.
-    pub fn cycles(&self) -> u64 {
-        self.cycles
+    /// From the issue (CV32E40P) or retirement (Ibex) of the image's first instruction on.
+    fn cycles(&self) -> Option<u64> {
+        Some(self.cycles)
+    }
+}
+
+fn within(region: Region, offset: u32, count: usize) -> bool {
+    u64::from(offset) + count as u64 <= u64::from(region.size)
+}
+
+/// A file that cannot be read reads as zero, which no device says of itself.
+fn read(memory: &SharedMemory, region: Region, offset: u32, bytes: &mut [u8]) {
+    bytes.fill(0);
+    if within(region, offset, bytes.len()) && memory.read(region.base + offset, bytes).is_err() {
+        bytes.fill(0);
     }
 }
 

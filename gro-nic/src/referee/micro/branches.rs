@@ -19,7 +19,8 @@ pub(super) const LANDINGS: [Landing; 4] = [
     Landing { name: "a long one at 2 mod 4", half: true, insn: NOP },
 ];
 
-/// A body that comes to `transfer(offset)` at 0 or 2 mod 4 (`half`) and goes from it to `landing`, behind or before it.
+/// A body that comes through `before` to `transfer(offset)`, which lies at 2 mod 4 (`half`) or 0 mod 4, and goes from it to `landing`,
+/// behind it or before it.
 pub(super) fn body(
     half: bool,
     backward: bool,
@@ -27,55 +28,44 @@ pub(super) fn body(
     before: &[Insn],
     transfer: &dyn Fn(i32) -> Insn,
 ) -> Vec<Insn> {
-    let size = |insns: &[Insn]| insns.iter().map(|insn| insn.size()).sum::<i32>();
-    let lead = |half: bool, code: &mut Vec<Insn>| {
-        if (size(code) % 4 == 2) != half {
-            code.push(C_NOP);
-        }
-    };
-    let mut code = Vec::new();
-    if backward {
-        // Jump over the landing; from there to the end; then back.
-        let after = size(before) + transfer(0).size();
-        let mut island = vec![landing.insn];
-        let start = if landing.half { 6 } else { 4 };
-        // jal over everything up to `before`, landing, then a jal to the end.
-        let island_end = start + landing.insn.size() + 4;
-        let mut pad = 0;
-        while ((island_end + pad + size(before)) % 4 == 2) != half {
-            pad += 2;
-        }
-        let branch_at = island_end + pad + size(before);
-        code.push(jal(ZERO, island_end + pad));
-        if landing.half {
-            code.push(C_NOP);
-        }
-        let out = start + landing.insn.size();
-        island.push(jal(ZERO, island_end + pad + after - out));
-        code.extend(island);
-        for _ in 0..pad / 2 {
-            code.push(C_NOP);
-        }
-        code.extend(before);
-        code.push(transfer(start - branch_at));
+    let mut code = if backward {
+        // jal to `before`; landing; jal to the end; before; transfer to landing; end.
+        let mut island = if landing.half { vec![C_NOP] } else { Vec::new() };
+        let start = 4 + size(&island);
+        island.push(landing.insn);
+        let leave = island.len();
+        island.push(jal(ZERO, 0));
+        align(&mut island, half, 4 + size(before));
+        let end = 4 + size(&island) + size(before) + transfer(0).size();
+        island[leave] = jal(ZERO, end - 4 - size(&island[..leave]));
+        let from = end - transfer(0).size();
+        [&[jal(ZERO, 4 + size(&island))], &island[..], before, &[transfer(start - from)]].concat()
     } else {
-        while ((size(&code) + size(before)) % 4 == 2) != half {
-            code.push(C_NOP);
-        }
+        // before; transfer; skipped; landing.
+        let mut code = Vec::new();
+        align(&mut code, half, size(before));
         code.extend(before);
         let from = size(&code);
         let mut skipped = vec![C_NOP, NOP];
-        let end = from + transfer(0).size() + size(&skipped);
-        if (end % 4 == 2) != landing.half {
-            skipped.push(C_NOP);
-        }
-        let offset = transfer(0).size() + size(&skipped);
-        code.push(transfer(offset));
+        align(&mut skipped, landing.half, from + transfer(0).size());
+        code.push(transfer(transfer(0).size() + size(&skipped)));
         code.extend(skipped);
         code.push(landing.insn);
-    }
-    lead(false, &mut code);
+        code
+    };
+    align(&mut code, false, 0);
     code
+}
+
+pub(super) fn size(insns: &[Insn]) -> i32 {
+    insns.iter().map(|insn| insn.size()).sum()
+}
+
+/// Appends what brings its end, with `more` bytes beside it, to 2 mod 4 (`half`) or 0 mod 4.
+fn align(code: &mut Vec<Insn>, half: bool, more: i32) {
+    if ((size(code) + more) % 4 == 2) != half {
+        code.push(C_NOP);
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -2,11 +2,10 @@
 
 use super::Case;
 use super::asm::*;
-use super::branches::{LANDINGS, body};
+use super::branches::{LANDINGS, body, size};
 
 /// `auipc t0, 0` and `distance` instructions behind it, then a jump by t0 to behind what it skips.
 fn by_register(between: &[Insn], jump: &dyn Fn(i32) -> Insn) -> Vec<Insn> {
-    let size = |insns: &[Insn]| insns.iter().map(|insn| insn.size()).sum::<i32>();
     let from = 4 + size(between);
     let skipped = [NOP, NOP];
     let end = from + jump(0).size() + size(&skipped);
@@ -91,9 +90,8 @@ pub(super) fn cases() -> Vec<Case> {
     // By register, the base of which was loaded: a0 holds the address, which is also in data memory.
     let stored = [auipc(A0, 0), addi(A0, A0, 0), store(SW, A1, A0, 0)];
     let from_memory = |between: &[Insn], jump: &dyn Fn(i32) -> Insn| {
-        let size: i32 = between.iter().map(|insn| insn.size()).sum();
         // From the auipc of the set-up: three instructions, the wait, the load, and what is between and skipped.
-        let target = 12 + 4 + 4 + size + jump(0).size() + 4;
+        let target = 12 + 4 + 4 + size(between) + jump(0).size() + 4;
         let mut code = vec![load(LW, T0, A1, 0)];
         code.extend(between);
         code.extend([jump(target), NOP, NOP]);
@@ -121,21 +119,15 @@ pub(super) fn cases() -> Vec<Case> {
     let long = [alu(MULH, A5, A0, A1)];
     add("lw of the base; mulh; jalr".into(), &stored, &from_memory(&long, &jalr_to));
 
-    // To every alignment.
+    // To every alignment: four or six bytes behind the jump, which is one or two words behind the wait.
     for landing in LANDINGS {
-        let target = if landing.half { 4 * 3 + 4 + 4 + 4 + 2 } else { 4 * 3 + 4 + 4 + 4 };
-        let code = [jalr(RA, A0, target), NOP, C_NOP, if landing.half { landing.insn } else { C_NOP }];
-        let mut code = code.to_vec();
-        if !landing.half {
-            code.pop();
-            code.pop();
-            code.push(landing.insn);
-        }
-        add(format!("jalr to {}", landing.name), &stored, &code);
-        let code: Vec<Insn> = code.into_iter().skip(1).collect();
-        let mut short = vec![C_NOP, c_jr(true, A4)];
-        short.extend(code);
+        let skipped = if landing.half { vec![NOP, C_NOP] } else { vec![NOP] };
+        let target = 12 + 4 + 4 + size(&skipped);
+        let tail = [&skipped[..], &[landing.insn]].concat();
+        let long = [&[jalr(RA, A0, target)], &tail[..]].concat();
+        add(format!("jalr to {}", landing.name), &stored, &long);
         let set = [auipc(A0, 0), addi(A4, A0, target), NOP];
+        let short = [&[C_NOP, c_jr(true, A4)], &tail[..]].concat();
         add(format!("c.jalr to {}", landing.name), &set, &short);
     }
     // Call and return.

@@ -9,12 +9,11 @@ mod data;
 mod jumps;
 mod random;
 
-use super::{Rtl, RtlCore, RtlError};
 use crate::abi::memory::{
     DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, MMIO_DEVICE, PACKET_BASE, PACKET_SIZE,
 };
 use crate::image::{Image, MemoryMap, Region, Segment};
-use crate::machine::{Machine, Trap, WaitStates};
+use crate::machine::{Core, CoreError, WaitStates};
 use asm::{A1, A2, A3, Insn, NOP, WFI, set};
 
 pub use random::random;
@@ -76,28 +75,17 @@ pub struct Measured {
     pub cycles: u64,
 }
 
-/// Runs a benchmark on the simulator.
+/// Runs a benchmark on a core that has its image loaded.
 ///
 /// # Errors
-/// Its program broke a rule.
-pub fn on_simulator(case: &Case) -> Result<Measured, Trap> {
-    let mut machine = Machine::with_wait_states(&case.image(), case.wait);
-    machine.run(LIMIT)?;
-    let (instructions, cycles) = (machine.instructions(), machine.cycles());
-    machine.run(LIMIT)?;
-    Ok(Measured { instructions: machine.instructions() - instructions, cycles: machine.cycles() - cycles })
-}
-
-/// Runs a benchmark on a core in RTL.
-///
-/// # Errors
-/// The core is not built, its process fails, or the program broke a rule.
-pub fn on_rtl(case: &Case, core: RtlCore) -> Result<Measured, RtlError> {
-    let mut rtl = Rtl::new(core, &case.image(), case.wait)?;
-    rtl.run(LIMIT)?;
-    let (instructions, cycles) = (rtl.instructions(), rtl.cycles());
-    rtl.run(LIMIT)?;
-    Ok(Measured { instructions: rtl.instructions() - instructions, cycles: rtl.cycles() - cycles })
+/// The program broke a rule, or the core is gone.
+pub fn measure(core: &mut impl Core) -> Result<Measured, CoreError> {
+    let mut stop = || {
+        core.run(LIMIT)?;
+        Ok::<_, CoreError>((core.instructions(), core.cycles().unwrap_or(0)))
+    };
+    let (first, last) = (stop()?, stop()?);
+    Ok(Measured { instructions: last.0 - first.0, cycles: last.1 - first.1 })
 }
 
 /// No benchmark comes near.
