@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod kernel;
 mod nic;
+#[cfg(unix)]
+mod nic_rtl;
 #[cfg(target_os = "linux")]
 mod tc;
 mod user;
@@ -10,6 +12,8 @@ mod user;
 #[cfg(target_os = "linux")]
 pub use kernel::KernelBackend;
 pub use nic::NicBackend;
+#[cfg(unix)]
+pub use nic_rtl::RtlBackend;
 #[cfg(target_os = "linux")]
 pub use tc::TcBackend;
 pub use user::UserBackend;
@@ -64,9 +68,19 @@ pub fn all() -> Vec<Box<dyn Backend>> {
     vec![Box::new(UserBackend), tc(), Box::new(NicBackend::committed()), kernel()]
 }
 
+/// Backends that run when named: the NIC image on other machines, thousands of times slower.
+pub fn referees() -> Vec<Box<dyn Backend>> {
+    #[cfg(unix)]
+    let referees =
+        gro_nic::referee::RtlCore::ALL.map(|core| Box::new(RtlBackend::new(core)) as Box<dyn Backend>);
+    #[cfg(not(unix))]
+    let referees = [];
+    referees.into()
+}
+
 /// The backend with this name.
 pub fn by_name(name: &str) -> Option<Box<dyn Backend>> {
-    all().into_iter().find(|backend| backend.name() == name)
+    all().into_iter().chain(referees()).find(|backend| backend.name() == name)
 }
 
 #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
 use gro_core::Meta;
+use gro_nic::machine::{Core, Machine, WaitStates};
 use gro_nic::{Delivered, Image, Nic, NicConfig, NicError};
 use std::time::Instant;
 
@@ -14,17 +15,23 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct NicBackend {
     image: Option<&'static [u8]>,
+    wait: Option<WaitStates>,
 }
 
 impl NicBackend {
     /// With the committed image of the profile asked for.
     pub fn committed() -> Self {
-        Self { image: None }
+        Self { image: None, wait: None }
     }
 
     /// With another image.
     pub fn with(image: &'static [u8]) -> Self {
-        Self { image: Some(image) }
+        Self { image: Some(image), wait: None }
+    }
+
+    /// With the committed image and other wait states than it states.
+    pub fn waiting(wait: WaitStates) -> Self {
+        Self { image: None, wait: Some(wait) }
     }
 }
 
@@ -34,43 +41,60 @@ impl Backend for NicBackend {
     }
 
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
-        let image = self.image.unwrap_or_else(|| gro_nic::committed(engine.profile));
-        let image = Image::parse(image).map_err(|error| BackendError::Failed(with_cure(&error)))?;
-        check_image(image.program_hash, engine.profile)?;
-        let in_band = in_band(trace, &engine.config);
-        let trace = in_band.as_ref().unwrap_or(trace);
-        let start = Instant::now();
-        let mut nic = Nic::new(&image, &NicConfig { engine: engine.config, ..NicConfig::default() })?;
-        // What the device says of itself, not only what the file says.
-        check_image(nic.program_hash(), engine.profile)?;
-        let mut records = Vec::with_capacity(trace.frames.len() / 2);
-        for step in schedule(trace, &engine.config) {
-            match step {
-                Step::Poll { frames, jiffies } => {
-                    nic.time(jiffies);
-                    for frame in &trace.frames[frames] {
-                        let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
-                        nic.post(frame.bytes.clone(), meta);
-                    }
-                    nic.poll_end();
-                }
-                Step::Tick { jiffies } => {
-                    nic.time(jiffies);
-                    nic.tick();
-                }
-            }
-            nic.deliver(&mut |packet| records.push(record(packet)))?;
-        }
-        nic.flush();
-        nic.deliver(&mut |packet| records.push(record(packet)))?;
-        let cost = Cost {
-            wall_ns: start.elapsed().as_nanos() as u64,
-            instructions: Some(nic.instructions()),
-            cycles: nic.cycles(),
-        };
-        let verdicts = verdicts(&records, trace.frames.len());
-        Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts, cost })
+        let image = load(self.image, engine)?;
+        let wait = self.wait.unwrap_or_else(|| WaitStates::of(&image));
+        coalesce(Machine::with_wait_states(&image, wait), &image, trace, engine)
     }
+}
+
+/// The image, or the committed one of the profile asked for.
+pub(super) fn load(image: Option<&[u8]>, engine: &EngineConfig) -> Result<Image, BackendError> {
+    let image = image.unwrap_or_else(|| gro_nic::committed(engine.profile));
+    let image = Image::parse(image).map_err(|error| BackendError::Failed(with_cure(&error)))?;
+    check_image(image.program_hash, engine.profile)?;
+    Ok(image)
+}
+
+/// Runs a trace through a core that has the image loaded.
+pub(super) fn coalesce<C: Core>(
+    core: C,
+    image: &Image,
+    trace: &Trace,
+    engine: &EngineConfig,
+) -> Result<Outcome, BackendError> {
+    let in_band = in_band(trace, &engine.config);
+    let trace = in_band.as_ref().unwrap_or(trace);
+    let start = Instant::now();
+    let mut nic = Nic::on(core, image, &NicConfig { engine: engine.config, ..NicConfig::default() })?;
+    // What the device says of itself, not only what the file says.
+    check_image(nic.program_hash(), engine.profile)?;
+    let mut records = Vec::with_capacity(trace.frames.len() / 2);
+    for step in schedule(trace, &engine.config) {
+        match step {
+            Step::Poll { frames, jiffies } => {
+                nic.time(jiffies);
+                for frame in &trace.frames[frames] {
+                    let meta = Meta { hash: frame.hash, vlan: vlan_word(frame.vlan), verified: false };
+                    nic.post(frame.bytes.clone(), meta);
+                }
+                nic.poll_end();
+            }
+            Step::Tick { jiffies } => {
+                nic.time(jiffies);
+                nic.tick();
+            }
+        }
+        nic.deliver(&mut |packet| records.push(record(packet)))?;
+    }
+    nic.flush();
+    nic.deliver(&mut |packet| records.push(record(packet)))?;
+    let cost = Cost {
+        wall_ns: start.elapsed().as_nanos() as u64,
+        instructions: Some(nic.instructions()),
+        cycles: nic.cycles(),
+    };
+    let verdicts = verdicts(&records, trace.frames.len());
+    Ok(Outcome { records, decision_digest: Some(nic.digest()), verdicts, cost })
 }
 
 fn record(packet: Delivered) -> Record {

@@ -114,13 +114,12 @@ impl Cpu {
             }
             macro_rules! branch {
                 ($condition:expr) => {{
+                    let behind = (next.wrapping_sub(IMEM_BASE) >> 1) as usize;
                     if $condition {
                         next = pc.wrapping_add(imm);
-                        clock.branch_taken(op.late);
+                        clock.branch_taken(op.late, || self.program.get(behind));
                     } else {
-                        clock.branch_not_taken(|| {
-                            self.program.get((next.wrapping_sub(IMEM_BASE) >> 1) as usize)
-                        });
+                        clock.branch_not_taken(|| self.program.get(behind));
                     }
                     0
                 }};
@@ -167,7 +166,7 @@ impl Cpu {
                     next = a.wrapping_add(imm) & !1;
                     let target = self.program.get((next.wrapping_sub(IMEM_BASE) >> 1) as usize);
                     let late = target.is_some_and(|target| target.straddles);
-                    clock.jump_register(u64::from(late), op.rs1);
+                    clock.jump_register(u64::from(late), op.rs1, op.rd == op.rs1);
                     link
                 }
                 Kind::Beq => branch!(a == b),

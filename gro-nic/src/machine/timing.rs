@@ -15,6 +15,7 @@
 //! | whatever reads the register loaded just before, or computes a new value for it | 1 more |
 //! | `jalr` right behind the computation of its base | 1 more, as the manual says |
 //! | `jalr` by a register loaded just before, or one instruction before that | 2 more, 1 more |
+//! | `jalr` that writes its link to its base, as a call by `auipc ra` and `jalr ra` does | 1 more, which the manual does not say |
 //! | access to a memory with wait states | that many more, unless something else takes that long meanwhile |
 //! | `wfi` | 4 until the core sleeps, 2 from its waking up to the next issue |
 //!
@@ -96,21 +97,29 @@ impl Clock {
         }
     }
 
-    /// Decided in EX. `late`: a cycle more to fetch the target.
+    /// Decided in EX. `late`: a cycle more to fetch the target; `next` gives the instruction behind it, which is in ID meanwhile.
     #[inline(always)]
-    pub(super) fn branch_taken(&mut self, late: u64) {
-        self.follow((self.issue + 2).max(self.answer), late);
+    pub(super) fn branch_taken<'a>(&mut self, late: u64, next: impl FnOnce() -> Option<&'a Op>) {
+        let mut ready = self.issue + 2;
+        if ready <= self.answer {
+            let (register, answer) = self.loads[0];
+            let held = answer == self.answer
+                && next().is_some_and(|next| next.kind == Kind::Jalr && next.rs1 == register);
+            ready = self.answer + u64::from(held);
+        }
+        self.follow(ready, late, 0);
     }
 
     /// Decided in ID, as soon as it comes there.
     #[inline(always)]
     pub(super) fn jump(&mut self, late: u64) {
-        self.redirect(self.arrive, late);
+        self.redirect(self.arrive, late, 0);
     }
 
-    /// The base may come from a load, not earlier than the cycle after its answer.
+    /// The base may come from a load, not earlier than the cycle after its answer. `own`: the link is written to the base. Then ID, which
+    /// still holds the jump, waits until it has left EX, as if it were another one behind it.
     #[inline(always)]
-    pub(super) fn jump_register(&mut self, late: u64, base: u8) {
+    pub(super) fn jump_register(&mut self, late: u64, base: u8, own: bool) {
         let mut decided = self.arrive;
         for (register, answer) in self.loads {
             if register == base {
@@ -120,21 +129,22 @@ impl Clock {
         if decided > self.issue {
             self.issue = decided.max(self.answer);
         }
-        self.redirect(decided, late);
+        let free = if own { (self.issue + 1).max(self.answer) + 1 } else { 0 };
+        self.redirect(decided, late, free);
     }
 
-    /// The target is fetched in the cycle after the decision, and moves to ID when EX takes what is there: it does when the
-    /// jump is issued.
+    /// The target is fetched in the cycle after the decision, and moves to ID when EX takes what is there (it does when the jump is
+    /// issued) and ID is `free`.
     #[inline(always)]
-    fn redirect(&mut self, decided: u64, late: u64) {
-        let ready = if decided < self.issue { self.issue } else { (decided + 1).max(self.answer) };
-        self.follow(ready, late);
+    fn redirect(&mut self, decided: u64, late: u64, free: u64) {
+        let ready = if decided < self.issue { self.issue } else { (decided + 1).max(self.answer).max(free) };
+        self.follow(ready, late, free);
     }
 
     /// The first half of an instruction across a word boundary moves by itself, the second one when it can.
     #[inline(always)]
-    fn follow(&mut self, ready: u64, late: u64) {
-        self.arrive = if late == 0 { ready } else { (ready + 1).max(self.answer) } + 1;
+    fn follow(&mut self, ready: u64, late: u64, free: u64) {
+        self.arrive = if late == 0 { ready } else { (ready + 1).max(self.answer).max(free) } + 1;
         self.issue = self.arrive.max(self.answer);
     }
 

@@ -67,6 +67,18 @@ pub(super) fn cases() -> Vec<Case> {
         let between = vec![NOP; distance];
         add(format!("jalr {distance} behind the write of its base"), &[], &by_register(&between, &jalr_to));
     }
+    let own = |to| jalr(T0, T0, to);
+    add("jalr with the link in its base, right behind the write of it".into(), &[], &by_register(&[], &own));
+    add(
+        "jalr with the link in its base, 3 behind the write of it".into(),
+        &[],
+        &by_register(&[NOP; 3], &own),
+    );
+    add(
+        "jalr with the link in its base, behind mulh".into(),
+        &ones,
+        &by_register(&[NOP, alu(MULH, A5, A0, A4)], &own),
+    );
     let linked = |to| jalr(ZERO, T0, to);
     add("jalr without link, 3 behind the write of its base".into(), &[], &by_register(&[NOP; 3], &linked));
     add(

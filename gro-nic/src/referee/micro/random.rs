@@ -149,7 +149,11 @@ impl Random {
             let insn = self.insn();
             items.push((Item::Plain(insn), false));
         }
-        items.push((Item::JumpTo { link: self.pick(&[ZERO, RA, T0]), over }, false));
+        if self.below(4) == 0 {
+            let (rs1, rs2) = (self.pick(&FREE), self.pick(&FREE));
+            items.push((Item::Branch { funct3: self.pick(&[BEQ, BNE]), rs1, rs2, over: 1 }, false));
+        }
+        items.push((Item::JumpTo { link: self.pick(&[ZERO, RA, T0, T2]), over }, false));
     }
 
     /// One that goes on to the next.
