@@ -7,4 +7,4 @@
 // The published sources are not ours to lint.
 -Wno-lint -Wno-style -Wno-UNOPTFLAT -Wno-SPLITVAR
 -CFLAGS "-std=c++17"
--MAKEFLAGS OPT_FAST=-O3
+-MAKEFLAGS "-s OPT_FAST=-O3"
