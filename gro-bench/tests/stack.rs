@@ -78,7 +78,7 @@ fn no_run_goes_below_the_bound() {
         let bound = stack::bound(&image).unwrap().bytes;
         DEEPEST.set(0);
         for name in ["tcp-mixed", "tunnel-mixed", "udp-mixed", "random-udp"] {
-            let mut backend = NicBackend::on("nic-painted", |image| Ok(Painted::new(image)));
+            let mut backend = NicBackend::on("nic-painted", |image, _| Ok(Painted::new(image)));
             backend.run(&shipped(name), &EngineConfig { profile, ..DEFAULT }).unwrap();
         }
         let deepest = DEEPEST.get();

@@ -8,6 +8,8 @@ pub mod image;
 // The device.
 pub mod device;
 pub mod machine;
+// Others to check it against.
+#[cfg(unix)]
 pub mod referee;
 // The host.
 pub mod card;

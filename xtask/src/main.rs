@@ -16,6 +16,7 @@ mod images;
 mod mutants;
 mod own_tunnel;
 mod provenance;
+mod referee;
 mod round_trip;
 #[path = "../../gro-core/source_hash.rs"]
 mod source_hash;
@@ -48,6 +49,8 @@ enum Task {
     Determinism(determinism::Args),
     /// Does what the tutorial about a tunnel of one's own says, in a copy of the checkout, and looks that it merges.
     OwnTunnel,
+    /// Runs images on processor RTL and compares with the simulator.
+    Referee(referee::Args),
     /// Measures what it costs to receive live traffic, by who coalesces, and writes docs/benchmarks/live.json.
     #[cfg(target_os = "linux")]
     BenchLive(bench_live::Args),
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Task::RoundTrip => round_trip::run(),
         Task::Mutants(args) => mutants::run(&args),
         Task::Determinism(args) => determinism::run(&args),
+        Task::Referee(args) => referee::run(&args),
         Task::OwnTunnel => own_tunnel::run(),
         #[cfg(target_os = "linux")]
         Task::BenchLive(args) => bench_live::run_task(&args).map(drop),

@@ -191,7 +191,7 @@ fn install_packages() -> Result<()> {
             PACKAGES.join(" ")
         );
     }
-    install(&PACKAGES)
+    apt_install(&PACKAGES)
 }
 
 /// Installs QEMU, a referee of the NIC, where it is missing and this process may. Without it its tests and backends say that they are
@@ -203,10 +203,11 @@ pub(crate) fn qemu_ready() -> Result<()> {
         return Ok(());
     }
     ensure!(may_install(), "no QEMU: install the Debian package {QEMU}");
-    install(&[QEMU])
+    apt_install(&[QEMU])
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs Debian packages; see [`may_install`].
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     eprintln!("installing Debian packages: {}", packages.join(" "));
     apt(&["update", "-q"])?;
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
@@ -288,7 +289,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn first_line(command: &mut Command) -> Result<String> {
+/// The first line that a command prints; an error names it.
+pub(crate) fn first_line(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
     ensure!(output.status.success(), "{command:?} ended with {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())

@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod kernel;
 mod nic;
+#[cfg(unix)]
+mod nic_rtl;
 #[cfg(target_os = "linux")]
 mod tc;
 mod user;
@@ -10,6 +12,8 @@ mod user;
 #[cfg(target_os = "linux")]
 pub use kernel::KernelBackend;
 pub use nic::NicBackend;
+#[cfg(unix)]
+pub use nic_rtl::RtlBackend;
 #[cfg(target_os = "linux")]
 pub use tc::TcBackend;
 pub use user::{PlainBackend, UserBackend};
@@ -66,7 +70,14 @@ pub fn all() -> Vec<Box<dyn Backend>> {
 
 /// Machines of other make for the NIC image. They are slower or not everywhere, so they run when they are named.
 pub fn referees() -> Vec<Box<dyn Backend>> {
-    vec![qemu(), qemu_rv64()]
+    let referees = vec![qemu(), qemu_rv64()];
+    #[cfg(unix)]
+    let referees = {
+        let rtl =
+            gro_nic::referee::RtlCore::ALL.map(|core| Box::new(RtlBackend::new(core)) as Box<dyn Backend>);
+        referees.into_iter().chain(rtl).collect()
+    };
+    referees
 }
 
 /// The backend with this name, of [`all`] or [`referees`].

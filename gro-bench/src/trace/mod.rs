@@ -152,6 +152,19 @@ impl Trace {
         Self::build(name.into(), frames.into_iter().map(record).collect(), rules)
     }
 
+    /// The first `frames` frames, in the polls they came in.
+    pub fn cut(&self, frames: usize) -> Self {
+        let frames = frames.min(self.frames.len());
+        let polls = self.polls.iter().filter(|poll| poll.frames.start < frames);
+        let cut =
+            |poll: &Poll| Poll { frames: poll.frames.start..poll.frames.end.min(frames), ..poll.clone() };
+        Self {
+            name: self.name.clone(),
+            frames: self.frames[..frames].to_vec(),
+            polls: polls.map(cut).collect(),
+        }
+    }
+
     /// The same frames with their VLAN tags in the bytes, as a device without tag offload passes them on. The hashes stay, and
     /// so does a tag of what is too short for MAC addresses.
     pub fn with_tags_in_band(&self) -> Self {

@@ -3,6 +3,7 @@
 use crate::abi::memory::{self, MMIO_BASE, MMIO_DEVICE, MMIO_SIZE};
 use crate::image::{Image, Region, Segment};
 
+use super::WaitStates;
 use super::cpu::Fault;
 
 /// The device's memories. The core's accesses are checked for range, alignment and permission; the host's, which go
@@ -13,7 +14,7 @@ pub struct Bus {
     dmem: Memory,
     packet: Memory,
     registers: [u32; (MMIO_SIZE / 4) as usize],
-    wait_cycles: u64,
+    register_wait: u64,
 }
 
 /// One memory with the time an access to it takes.
@@ -26,7 +27,7 @@ struct Memory {
 
 impl Bus {
     /// Memories of the sizes that the image asks for, loaded with it.
-    pub(super) fn new(image: &Image) -> Self {
+    pub(super) fn new(image: &Image, wait: WaitStates) -> Self {
         let mut imem = Memory::new(image.memory.imem);
         let mut dmem = Memory::new(image.memory.dmem);
         imem.load(&image.code);
@@ -34,9 +35,9 @@ impl Bus {
         Self {
             imem,
             dmem,
-            packet: Memory::new(image.memory.packet),
+            packet: Memory::new(Region { wait_states: wait.packet, ..image.memory.packet }),
             registers: [0; (MMIO_SIZE / 4) as usize],
-            wait_cycles: 0,
+            register_wait: u64::from(wait.registers.min(WaitStates::MAX)),
         }
     }
 
@@ -78,23 +79,17 @@ impl Bus {
         }
     }
 
-    /// Cycles the core has spent in wait states.
-    pub(super) fn wait_cycles(&self) -> u64 {
-        self.wait_cycles
-    }
-
     /// A load of `SIZE` (1, 2 or 4) bytes, zero extended.
     #[inline(always)]
-    pub(super) fn load<const SIZE: usize>(&mut self, address: u32) -> Result<u32, Fault> {
+    pub(super) fn load<const SIZE: usize>(&self, address: u32) -> Result<(u32, u64), Fault> {
         if !(address as usize).is_multiple_of(SIZE) {
             return Err(Fault::Misaligned { address, size: SIZE as u32 });
         }
         for memory in [&self.packet, &self.dmem, &self.imem] {
             if let Some(bytes) = memory.get::<SIZE>(address) {
-                self.wait_cycles += memory.wait_states;
                 let mut word = [0; 4];
                 word[..SIZE].copy_from_slice(bytes);
-                return Ok(u32::from_le_bytes(word));
+                return Ok((u32::from_le_bytes(word), memory.wait_states));
             }
         }
         self.load_register(address, SIZE as u32)
@@ -102,16 +97,15 @@ impl Bus {
 
     /// A store of the low `SIZE` (1, 2 or 4) bytes of `value`.
     #[inline(always)]
-    pub(super) fn store<const SIZE: usize>(&mut self, address: u32, value: u32) -> Result<(), Fault> {
+    pub(super) fn store<const SIZE: usize>(&mut self, address: u32, value: u32) -> Result<u64, Fault> {
         if !(address as usize).is_multiple_of(SIZE) {
             return Err(Fault::Misaligned { address, size: SIZE as u32 });
         }
         for memory in [&mut self.packet, &mut self.dmem] {
             let wait_states = memory.wait_states;
             if let Some(bytes) = memory.get_mut::<SIZE>(address) {
-                self.wait_cycles += wait_states;
                 bytes.copy_from_slice(&value.to_le_bytes()[..SIZE]);
-                return Ok(());
+                return Ok(wait_states);
             }
         }
         self.store_register(address, SIZE as u32, value)
@@ -119,23 +113,23 @@ impl Bus {
 
     #[cold]
     #[inline(never)]
-    fn load_register(&self, address: u32, size: u32) -> Result<u32, Fault> {
+    fn load_register(&self, address: u32, size: u32) -> Result<(u32, u64), Fault> {
         let offset = address.wrapping_sub(MMIO_BASE);
         if size != 4 || offset >= MMIO_SIZE {
             return Err(Fault::Load { address, size });
         }
-        Ok(self.register(offset))
+        Ok((self.register(offset), self.register_wait))
     }
 
     #[cold]
     #[inline(never)]
-    fn store_register(&mut self, address: u32, size: u32, value: u32) -> Result<(), Fault> {
+    fn store_register(&mut self, address: u32, size: u32, value: u32) -> Result<u64, Fault> {
         let offset = address.wrapping_sub(MMIO_BASE);
         if size != 4 || !(MMIO_DEVICE..MMIO_SIZE).contains(&offset) {
             return Err(Fault::Store { address, size });
         }
         self.set_register(offset, value);
-        Ok(())
+        Ok(self.register_wait)
     }
 }
 
@@ -144,7 +138,7 @@ impl Memory {
         Self {
             base: region.base,
             bytes: vec![0; region.size as usize],
-            wait_states: u64::from(region.wait_states),
+            wait_states: u64::from(region.wait_states.min(WaitStates::MAX)),
         }
     }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::Stop;
 use super::bus::Bus;
 use super::decode::{Kind, Op};
-use super::timing::{decode_program, division_cycles};
+use super::timing::{Clock, decode_program, signed_division, unsigned_division};
 use crate::abi::memory::IMEM_BASE;
 
 /// Why the machine stopped, and where.
@@ -63,14 +63,14 @@ pub(super) struct Cpu {
     registers: [u32; 64],
     pc: u32,
     retired: u64,
-    cycles: u64,
+    clock: Clock,
 }
 
 impl Cpu {
     pub(super) fn new(imem: &[u8], entry: u32, stack_top: u32) -> Self {
         let mut registers = [0; 64];
         registers[2] = stack_top;
-        Self { program: decode_program(imem), registers, pc: entry, retired: 0, cycles: 0 }
+        Self { program: decode_program(imem), registers, pc: entry, retired: 0, clock: Clock::START }
     }
 
     pub(super) fn retired(&self) -> u64 {
@@ -78,7 +78,7 @@ impl Cpu {
     }
 
     pub(super) fn cycles(&self) -> u64 {
-        self.cycles
+        self.clock.now()
     }
 
     #[cfg(test)]
@@ -89,7 +89,9 @@ impl Cpu {
     /// Runs up to and including the next `wfi`, or `limit` instructions.
     pub(super) fn run(&mut self, bus: &mut Bus, limit: u64) -> Result<Stop, Trap> {
         // Locals, so that the loop keeps them in registers.
-        let (mut pc, mut cycles) = (self.pc, self.cycles);
+        let mut pc = self.pc;
+        let mut clock = self.clock;
+        clock.wake();
         let mut left = limit;
         let x = &mut self.registers;
         let stop = loop {
@@ -103,39 +105,68 @@ impl Cpu {
             let b = x[usize::from(op.rs2 & 63)];
             let imm = op.imm as u32;
             let mut next = pc.wrapping_add(u32::from(op.length));
-            let mut cost = u64::from(op.cycles);
+            // Every arm tells the clock what it did, and has a value: branches and stores have the sink as destination.
+            macro_rules! single {
+                ($value:expr) => {{
+                    clock.execute(u64::from(op.cycles), op.stalls);
+                    $value
+                }};
+            }
             macro_rules! branch {
                 ($condition:expr) => {{
+                    let behind = (next.wrapping_sub(IMEM_BASE) >> 1) as usize;
                     if $condition {
                         next = pc.wrapping_add(imm);
-                        cost += u64::from(op.taken);
+                        clock.branch_taken(op.late, || self.program.get(behind));
+                    } else {
+                        clock.branch_not_taken(|| self.program.get(behind));
                     }
                     0
                 }};
             }
-            macro_rules! access {
-                ($result:expr) => {
-                    match $result {
-                        Ok(value) => value,
+            macro_rules! load {
+                ($size:literal) => {
+                    match bus.load::<$size>(a.wrapping_add(imm)) {
+                        Ok((value, wait)) => {
+                            clock.load(wait, op.rd, op.stalls);
+                            value
+                        }
                         Err(fault) => break Err(fault),
                     }
                 };
             }
-            // Branches and stores have the sink as destination, so that every arm has a value.
+            macro_rules! store {
+                ($size:literal) => {
+                    match bus.store::<$size>(a.wrapping_add(imm), b) {
+                        Ok(wait) => {
+                            clock.store(wait);
+                            0
+                        }
+                        Err(fault) => break Err(fault),
+                    }
+                };
+            }
+            macro_rules! divide {
+                ($cycles:expr, $value:expr) => {{
+                    clock.execute($cycles, op.stalls);
+                    $value
+                }};
+            }
             let value = match op.kind {
-                Kind::Lui => imm,
-                Kind::Auipc => pc.wrapping_add(imm),
+                Kind::Lui => single!(imm),
+                Kind::Auipc => single!(pc.wrapping_add(imm)),
                 Kind::Jal => {
                     let link = next;
                     next = pc.wrapping_add(imm);
-                    cost += u64::from(op.taken);
+                    clock.jump(op.late);
                     link
                 }
                 Kind::Jalr => {
                     let link = next;
                     next = a.wrapping_add(imm) & !1;
                     let target = self.program.get((next.wrapping_sub(IMEM_BASE) >> 1) as usize);
-                    cost += u64::from(target.is_some_and(|target| target.straddles));
+                    let late = target.is_some_and(|target| target.straddles);
+                    clock.jump_register(u64::from(late), op.rs1, op.rd == op.rs1);
                     link
                 }
                 Kind::Beq => branch!(a == b),
@@ -144,68 +175,58 @@ impl Cpu {
                 Kind::Bge => branch!(a as i32 >= b as i32),
                 Kind::Bltu => branch!(a < b),
                 Kind::Bgeu => branch!(a >= b),
-                Kind::Lb => access!(bus.load::<1>(a.wrapping_add(imm))) as i8 as u32,
-                Kind::Lh => access!(bus.load::<2>(a.wrapping_add(imm))) as i16 as u32,
-                Kind::Lw => access!(bus.load::<4>(a.wrapping_add(imm))),
-                Kind::Lbu => access!(bus.load::<1>(a.wrapping_add(imm))),
-                Kind::Lhu => access!(bus.load::<2>(a.wrapping_add(imm))),
-                Kind::Sb => {
-                    access!(bus.store::<1>(a.wrapping_add(imm), b));
-                    0
-                }
-                Kind::Sh => {
-                    access!(bus.store::<2>(a.wrapping_add(imm), b));
-                    0
-                }
-                Kind::Sw => {
-                    access!(bus.store::<4>(a.wrapping_add(imm), b));
-                    0
-                }
-                Kind::Addi => a.wrapping_add(imm),
-                Kind::Slti => u32::from((a as i32) < op.imm),
-                Kind::Sltiu => u32::from(a < imm),
-                Kind::Xori => a ^ imm,
-                Kind::Ori => a | imm,
-                Kind::Andi => a & imm,
-                Kind::Slli => a.wrapping_shl(imm),
-                Kind::Srli => a.wrapping_shr(imm),
-                Kind::Srai => (a as i32).wrapping_shr(imm) as u32,
-                Kind::Add => a.wrapping_add(b),
-                Kind::Sub => a.wrapping_sub(b),
-                Kind::Sll => a.wrapping_shl(b),
-                Kind::Slt => u32::from((a as i32) < b as i32),
-                Kind::Sltu => u32::from(a < b),
-                Kind::Xor => a ^ b,
-                Kind::Srl => a.wrapping_shr(b),
-                Kind::Sra => (a as i32).wrapping_shr(b) as u32,
-                Kind::Or => a | b,
-                Kind::And => a & b,
-                Kind::Mul => a.wrapping_mul(b),
-                Kind::Mulh => ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32,
-                Kind::Mulhsu => ((i64::from(a as i32) * i64::from(b)) >> 32) as u32,
-                Kind::Mulhu => ((u64::from(a) * u64::from(b)) >> 32) as u32,
+                Kind::Lb => load!(1) as i8 as u32,
+                Kind::Lh => load!(2) as i16 as u32,
+                Kind::Lw => load!(4),
+                Kind::Lbu => load!(1),
+                Kind::Lhu => load!(2),
+                Kind::Sb => store!(1),
+                Kind::Sh => store!(2),
+                Kind::Sw => store!(4),
+                Kind::Addi => single!(a.wrapping_add(imm)),
+                Kind::Slti => single!(u32::from((a as i32) < op.imm)),
+                Kind::Sltiu => single!(u32::from(a < imm)),
+                Kind::Xori => single!(a ^ imm),
+                Kind::Ori => single!(a | imm),
+                Kind::Andi => single!(a & imm),
+                Kind::Slli => single!(a.wrapping_shl(imm)),
+                Kind::Srli => single!(a.wrapping_shr(imm)),
+                Kind::Srai => single!((a as i32).wrapping_shr(imm) as u32),
+                Kind::Add => single!(a.wrapping_add(b)),
+                Kind::Sub => single!(a.wrapping_sub(b)),
+                Kind::Sll => single!(a.wrapping_shl(b)),
+                Kind::Slt => single!(u32::from((a as i32) < b as i32)),
+                Kind::Sltu => single!(u32::from(a < b)),
+                Kind::Xor => single!(a ^ b),
+                Kind::Srl => single!(a.wrapping_shr(b)),
+                Kind::Sra => single!((a as i32).wrapping_shr(b) as u32),
+                Kind::Or => single!(a | b),
+                Kind::And => single!(a & b),
+                Kind::Mul => single!(a.wrapping_mul(b)),
+                Kind::Mulh => single!(((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
+                Kind::Mulhsu => single!(((i64::from(a as i32) * i64::from(b)) >> 32) as u32),
+                Kind::Mulhu => single!(((u64::from(a) * u64::from(b)) >> 32) as u32),
                 Kind::Div | Kind::Rem => {
-                    cost += division_cycles((b as i32).unsigned_abs());
-                    let (a, b) = (a as i32, b as i32);
-                    match (op.kind, b) {
-                        (Kind::Div, 0) => u32::MAX,
-                        (Kind::Div, _) => a.wrapping_div(b) as u32,
-                        (_, 0) => a as u32,
-                        _ => a.wrapping_rem(b) as u32,
-                    }
+                    let (dividend, divisor) = (a as i32, b as i32);
+                    divide!(
+                        signed_division(divisor),
+                        match (op.kind, divisor) {
+                            (Kind::Div, 0) => u32::MAX,
+                            (Kind::Div, _) => dividend.wrapping_div(divisor) as u32,
+                            (_, 0) => a,
+                            _ => dividend.wrapping_rem(divisor) as u32,
+                        }
+                    )
                 }
-                Kind::Divu => {
-                    cost += division_cycles(b);
-                    a.checked_div(b).unwrap_or(u32::MAX)
+                Kind::Divu => divide!(unsigned_division(b), a.checked_div(b).unwrap_or(u32::MAX)),
+                Kind::Remu => divide!(unsigned_division(b), a.checked_rem(b).unwrap_or(a)),
+                Kind::Fence => {
+                    clock.fence(op.late);
+                    0
                 }
-                Kind::Remu => {
-                    cost += division_cycles(b);
-                    a.checked_rem(b).unwrap_or(a)
-                }
-                Kind::Fence => 0,
                 Kind::Wfi => {
                     left -= 1;
-                    cycles += cost;
+                    clock.sleep();
                     pc = next;
                     break Ok(Stop::Waiting);
                 }
@@ -213,11 +234,10 @@ impl Cpu {
             };
             x[usize::from(op.rd & 63)] = value;
             left -= 1;
-            cycles += cost;
             pc = next;
         };
         self.pc = pc;
-        self.cycles = cycles;
+        self.clock = clock;
         self.retired += limit - left;
         stop.map_err(|fault| Trap { pc, fault })
     }

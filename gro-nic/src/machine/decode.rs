@@ -35,8 +35,10 @@ pub(crate) struct Op {
     pub(crate) length: u8,
     /// Cycles it takes where it stands; see `timing`.
     pub(crate) cycles: u8,
-    /// Cycles more when a branch is taken.
-    pub(crate) taken: u8,
+    /// Cycles more that its target takes to be fetched, if that is known.
+    pub(crate) late: u64,
+    /// The instruction behind it waits for its result.
+    pub(crate) stalls: bool,
     /// A jump to this instruction costs a cycle more: four bytes across a word boundary.
     pub(crate) straddles: bool,
 }
@@ -50,6 +52,12 @@ impl Kind {
         (Self::Lb as u8..=Self::Lhu as u8).contains(&(self as u8))
     }
 
+    /// Whether EX makes its result: of register or immediate, or the link of a jump.
+    pub(super) fn is_computation(self) -> bool {
+        (Self::Lui as u8..=Self::Jalr as u8).contains(&(self as u8))
+            || (Self::Addi as u8..=Self::Remu as u8).contains(&(self as u8))
+    }
+
     fn is_store(self) -> bool {
         (Self::Sb as u8..=Self::Sw as u8).contains(&(self as u8))
     }
@@ -60,7 +68,13 @@ impl Kind {
 }
 
 impl Op {
-    /// Whether the instruction reads register `number`.
+    /// Whether the instruction waits for a load of register `rd` that is not answered: it reads the register, or would write it at once.
+    /// The core compares register numbers, so a load of `x0` delays what computes `x0`.
+    pub(crate) fn waits_for_load_of(&self, rd: u8) -> bool {
+        self.reads(rd) || (self.kind.is_computation() && self.rd == rd)
+    }
+
+    /// Whether the instruction reads register `number`; nothing reads [`SINK`].
     pub(crate) fn reads(&self, number: u8) -> bool {
         use Kind::{Auipc, Fence, Illegal, Jal, Lui, Wfi};
         let first = !matches!(self.kind, Illegal | Lui | Auipc | Jal | Fence | Wfi);
@@ -217,7 +231,18 @@ fn short(kind: Kind, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
 
 const fn op(kind: Kind, rd: u32, rs1: u32, rs2: u32, imm: i32, length: u8) -> Op {
     let rd = if rd == 0 { SINK } else { rd as u8 };
-    Op { kind, rd, rs1: rs1 as u8, rs2: rs2 as u8, imm, length, cycles: 1, taken: 0, straddles: false }
+    Op {
+        kind,
+        rd,
+        rs1: rs1 as u8,
+        rs2: rs2 as u8,
+        imm,
+        length,
+        cycles: 1,
+        late: 0,
+        stalls: false,
+        straddles: false,
+    }
 }
 
 fn bits(word: u32, from: u32, count: u32) -> u32 {

@@ -1,7 +1,7 @@
 //! The simulated NIC: one rv32imc core with its memories.
 //!
 //! Instructions are decoded once, when the image is loaded, and then interpreted. The machine counts retired
-//! instructions exactly and cycles by a timing model after the CV32E40P manual (see `timing`). Nothing the program
+//! instructions exactly and cycles with the timing of CV32E40P (see `timing`). Nothing the program
 //! does can harm the host: an access outside its memories, a misaligned one, an illegal instruction
 //! stops the machine with a [`Trap`] that names the place, and an endless loop ends with the budget.
 
@@ -49,7 +49,7 @@ pub trait Core {
     /// Instructions retired since the start.
     fn instructions(&self) -> u64;
 
-    /// Cycles since the start, time in `wfi` not included; `None` where there is no clock to count.
+    /// Cycles since the start, time asleep in `wfi` not included; `None` where there is no clock to count.
     fn cycles(&self) -> Option<u64>;
 }
 
@@ -73,6 +73,26 @@ pub enum CoreError {
     Gone(String),
 }
 
+/// Cycles that a data access takes beyond the first, by memory; those over [`WaitStates::MAX`] count as that. Instruction and data
+/// memory have what the image says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitStates {
+    /// Of packet memory.
+    pub packet: u32,
+    /// Of the register page.
+    pub registers: u32,
+}
+
+impl WaitStates {
+    /// Most wait states of a memory: keeps the cycle counter of a hostile image far from its end.
+    pub const MAX: u32 = 1000;
+
+    /// Those of the device that the image was made for.
+    pub fn of(image: &Image) -> Self {
+        Self { packet: image.memory.packet.wait_states, registers: 0 }
+    }
+}
+
 /// A core with its program and memories.
 #[derive(Debug)]
 pub struct Machine {
@@ -83,7 +103,12 @@ pub struct Machine {
 impl Machine {
     /// A machine with `image` loaded, about to execute its entry; memories are zero where the image says nothing.
     pub fn new(image: &Image) -> Self {
-        let bus = Bus::new(image);
+        Self::with_wait_states(image, WaitStates::of(image))
+    }
+
+    /// The same in a device with other wait states.
+    pub fn with_wait_states(image: &Image, wait: WaitStates) -> Self {
+        let bus = Bus::new(image, wait);
         let cpu = Cpu::new(bus.imem(), image.entry, image.memory.stack_top);
         Self { cpu, bus }
     }
@@ -138,7 +163,7 @@ impl Core for Machine {
 
     /// By the timing model, wait states included.
     fn cycles(&self) -> Option<u64> {
-        Some(self.cpu.cycles() + self.bus.wait_cycles())
+        Some(self.cpu.cycles())
     }
 }
 

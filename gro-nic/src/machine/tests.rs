@@ -328,7 +328,7 @@ fn cycles_follow_the_model() {
     let cycles = |program: &[u32]| {
         let mut machine = machine(&[program, &[WFI]].concat());
         machine.run(100).unwrap();
-        machine.cycles().unwrap() - 1 // the wfi
+        machine.cycles().unwrap() - 4 // the wfi
     };
     let base = lui(11, DMEM_BASE);
     assert_eq!(cycles(&[base]), 1);
@@ -350,7 +350,18 @@ fn cycles_follow_the_model() {
     let jump = [0x0000_0597, addi(12, 0, 0), 0x00c5_8067]; // auipc a1; ...; jalr x0, 12(a1)
     assert_eq!(cycles(&jump), 1 + 1 + 2);
     let dependent = [addi(12, 0, 0), 0x0000_0597, 0x0085_8067]; // ...; auipc a1; jalr x0, 8(a1)
-    assert_eq!(cycles(&dependent), 1 + 1 + 2 + 2, "jalr behind the write of its base");
+    assert_eq!(cycles(&dependent), 1 + 1 + 1 + 2, "jalr behind the write of its base");
+}
+
+#[test]
+fn waiting_costs_what_falling_asleep_and_waking_up_do() {
+    let mut machine = machine(&[WFI, WFI, addi(10, 0, 1), WFI]);
+    let mut stops = [0; 3];
+    for stop in &mut stops {
+        machine.run(10).unwrap();
+        *stop = machine.cycles().unwrap();
+    }
+    assert_eq!(stops, [4, 4 + 6, 4 + 6 + 7]);
 }
 
 #[test]

@@ -1,0 +1,27 @@
+// Sources of ibex_top, packages first; Verilator finds by name in the folders what the unused variants name.
++incdir+$CORE/vendor/lowrisc_ip/ip/prim/rtl
++incdir+$CORE/vendor/lowrisc_ip/dv/sv/dv_utils
+$CORE/rtl/ibex_pkg.sv
+$CORE/vendor/lowrisc_ip/ip/prim/rtl/prim_ram_1p_pkg.sv
+$CORE/vendor/lowrisc_ip/ip/prim/rtl/prim_secded_pkg.sv
+$CORE/vendor/lowrisc_ip/ip/prim/rtl/prim_cipher_pkg.sv
+$CORE/vendor/lowrisc_ip/ip/prim/rtl/prim_util_pkg.sv
+$CORE/vendor/lowrisc_ip/ip/prim/rtl/prim_mubi_pkg.sv
+$CORE/rtl/ibex_alu.sv
+$CORE/rtl/ibex_compressed_decoder.sv
+$CORE/rtl/ibex_controller.sv
+$CORE/rtl/ibex_counter.sv
+$CORE/rtl/ibex_csr.sv
+$CORE/rtl/ibex_cs_registers.sv
+$CORE/rtl/ibex_decoder.sv
+$CORE/rtl/ibex_ex_block.sv
+$CORE/rtl/ibex_id_stage.sv
+$CORE/rtl/ibex_if_stage.sv
+$CORE/rtl/ibex_load_store_unit.sv
+$CORE/rtl/ibex_multdiv_fast.sv
+$CORE/rtl/ibex_prefetch_buffer.sv
+$CORE/rtl/ibex_fetch_fifo.sv
+$CORE/rtl/ibex_register_file_ff.sv
+$CORE/rtl/ibex_wb_stage.sv
+$CORE/rtl/ibex_core.sv
+$CORE/rtl/ibex_top.sv
