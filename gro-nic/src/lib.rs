@@ -9,6 +9,8 @@ pub mod image;
 pub mod machine;
 // The host.
 pub mod driver;
+pub mod identity;
+mod virtio;
 // How an image comes to be.
 pub mod build;
 

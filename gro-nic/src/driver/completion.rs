@@ -70,6 +70,8 @@ impl<C: Core> Nic<C> {
         let mut header = vec![0; header_length];
         self.core.read_packet(header_start(head), &mut header);
         insert_jumbo(&mut header, entry.half(completion::L3), entry.word(completion::JUMBO));
+        // The completion's offsets are those before a jumbo header was put in.
+        let inserted = (header.len() - header_length) as u16;
 
         let mut segments = Vec::with_capacity(count as usize);
         let mut buffer = head;
@@ -97,7 +99,7 @@ impl<C: Core> Nic<C> {
             last,
             meta,
             why,
-            l4: entry.half(completion::L4),
+            l4: entry.half(completion::L4).saturating_add(inserted),
             pseudo: entry.half(completion::PSEUDO),
         })
     }
