@@ -1,11 +1,18 @@
 //! `gro nic`
 
+#[cfg(target_os = "linux")]
+pub(crate) mod control;
+#[cfg(target_os = "linux")]
+mod lane;
+#[cfg(target_os = "linux")]
+mod run;
+
 use anyhow::Context as _;
 use gro_nic::{Image, image::MAX_FILE};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Look into NIC images.
+/// Look into NIC images, and run them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -15,6 +22,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Rules(RulesArgs),
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
 }
 
 /// Print the parse graph that an image carries, byte for byte.
@@ -34,7 +43,14 @@ struct RulesArgs {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let Command::Rules(args) = &args.command;
+    match &args.command {
+        Command::Rules(args) => rules(args),
+        #[cfg(target_os = "linux")]
+        Command::Run(args) => run::run(args),
+    }
+}
+
+fn rules(args: &RulesArgs) -> anyhow::Result<u8> {
     let image = open(&args.image)?;
     let mut out = std::io::stdout().lock();
     out.write_all(image.rules.as_bytes())?;
@@ -42,7 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn open(path: &Path) -> anyhow::Result<Image> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Image> {
     let (name, file) = if crate::verify::is_stdin(path) {
         ("standard input".to_owned(), read(std::io::stdin().lock()))
     } else {

@@ -34,7 +34,8 @@ impl<C: Coalescer> Player<C> {
         let mut tap = open_tap(tap, 1, config.udp)?;
         let (ifindex, _) = ethernet(&tap.name)?;
         let netns = netns::current().map_err(super::step("looking up the network namespace"))?;
-        let empty = Snapshot::new(&tap.name, ifindex, netns, Mode::ViaTap, SnapshotConfig::new(&config, true));
+        let empty =
+            Snapshot::new(&tap.name, ifindex, netns, Mode::ViaTap, SnapshotConfig::new(&config, true));
         Ok(Self { coalescer, out: Out::new(tap.queues.remove(0), 64), empty })
     }
 

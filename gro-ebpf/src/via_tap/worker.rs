@@ -80,15 +80,8 @@ impl Published {
 
 /// Runs a queue until it is told to stop. What goes wrong ends all of them: then the kernel keeps its frames.
 pub(super) fn run(index: usize, coalescer: impl Coalescer, ring: Ring, tap: Queue, shared: &Shared) {
-    let mut worker = Worker {
-        ring,
-        coalescer,
-        out: Out::new(tap, POLL),
-        shared,
-        index,
-        published: 0,
-        beaten: 0,
-    };
+    let mut worker =
+        Worker { ring, coalescer, out: Out::new(tap, POLL), shared, index, published: 0, beaten: 0 };
     // A worker that moved would leave its packets in two backlogs, and the later ones might come first.
     if let Err(error) = sys::pin(index) {
         return shared.fail(format!("staying on one CPU: {error}"));

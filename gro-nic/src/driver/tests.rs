@@ -136,7 +136,9 @@ impl Pair {
             assert_eq!(got.why, want.why);
             // What a TAP device is told of it.
             match (got.into_virtio(), want.into_virtio()) {
-                (Ok((form, got)), Ok((wanted, want))) => assert_eq!((form, got.header), (wanted, want.header)),
+                (Ok((form, got)), Ok((wanted, want))) => {
+                    assert_eq!((form, got.header), (wanted, want.header))
+                }
                 (got, want) => assert!(got.is_err() && want.is_err(), "only one has a form for it"),
             }
         })
