@@ -8,6 +8,7 @@ mod compare;
 pub mod determinism;
 pub mod explain;
 pub mod fuzz;
+pub mod host_stack;
 pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod live;

@@ -85,7 +85,7 @@ const BOTH: [&str; 4] = ["--gro-max-size", "16000", "--offload", "off"];
 #[test]
 fn coalescing_changes_hands_under_load() {
     let _turn = turn();
-    let Some(topology) = hosts(Options::default()) else { return };
+    let Some(topology) = hosts(Options { rps_cpus: 1, ..Options::default() }) else { return };
     let before = counters(&topology);
     let mut log = KernelLog::watch().unwrap();
     let nic = RunningNic::start(&topology, Path::new(GRO), &BOTH).unwrap();

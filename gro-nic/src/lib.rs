@@ -10,6 +10,8 @@ pub mod machine;
 // The host.
 pub mod driver;
 pub mod identity;
+#[cfg(feature = "smoltcp")]
+pub mod phy;
 mod virtio;
 // How an image comes to be.
 pub mod build;
