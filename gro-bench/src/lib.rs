@@ -9,6 +9,7 @@ mod compare;
 pub mod determinism;
 pub mod explain;
 pub mod fuzz;
+pub mod host_stack;
 pub mod image_fuzz;
 pub mod kernel;
 #[cfg(target_os = "linux")]

@@ -13,6 +13,8 @@ mod hash;
 mod live;
 mod man;
 mod nic;
+#[cfg(target_os = "linux")]
+mod offload;
 mod progress;
 mod replay;
 #[cfg(target_os = "linux")]
@@ -46,6 +48,8 @@ enum Command {
     Graph(graph::Args),
     Hash(hash::Args),
     Nic(nic::Args),
+    #[cfg(target_os = "linux")]
+    Offload(offload::Args),
     Man(man::Args),
 }
 
@@ -64,6 +68,8 @@ fn main() -> ExitCode {
         Command::Graph(args) => graph::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Nic(args) => nic::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Offload(args) => offload::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),
     };
     match result {

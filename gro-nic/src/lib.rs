@@ -14,7 +14,11 @@ pub mod referee;
 // The host.
 pub mod card;
 pub mod driver;
+pub mod identity;
 pub mod live;
+#[cfg(feature = "smoltcp")]
+pub mod phy;
+mod virtio;
 // What it costs.
 pub mod budget;
 #[cfg(test)]

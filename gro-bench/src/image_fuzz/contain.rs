@@ -4,7 +4,7 @@ use crate::fuzz::{Frames, Random, batch};
 use crate::trace::Frame;
 use gro_core::Meta;
 use gro_nic::abi::{self, memory, packet, register};
-use gro_nic::machine::{Fault, Machine};
+use gro_nic::machine::{Core as _, CoreError, Fault, Machine, Trap};
 use gro_nic::{Image, Nic, NicConfig, NicError};
 
 /// Instructions after which a run is ended: about ten times what the frames below need.
@@ -92,8 +92,18 @@ impl Feed {
         for parameter in &image.config {
             machine.bus_mut().set_register(parameter.register, parameter.default);
         }
-        machine.bus_mut().set_register(register::ABI, abi::ABI);
-        machine.bus_mut().set_register(register::RX_PRODUCER, self.frames.len() as u32);
+        for (register, value) in [
+            (register::ABI, abi::ABI),
+            (register::BUFFERS, self.config.buffers),
+            (register::RX_BASE, packet::RX_RING),
+            (register::COMPLETION_BASE, packet::COMPLETION_RING),
+            (register::SCATTER_BASE, packet::SCATTER),
+            (register::HEADERS_BASE, packet::HEADERS),
+            (register::COALESCE, 1),
+            (register::RX_PRODUCER, self.frames.len() as u32),
+        ] {
+            machine.bus_mut().set_register(register, value);
+        }
         let host = |machine: &Machine| -> Vec<u32> {
             (0..memory::MMIO_DEVICE).step_by(4).map(|offset| machine.bus().register(offset)).collect()
         };
@@ -122,15 +132,22 @@ fn write(machine: &mut Machine, at: usize, bytes: &[u8]) {
 /// How a run ended that the device spoiled.
 fn ended(error: &NicError) -> &'static str {
     match error {
-        NicError::Trap(trap) => match trap.fault {
+        NicError::Core(CoreError::Gone(_)) => "the machine is gone",
+        NicError::Core(CoreError::Trap(Trap { fault, .. })) => match fault {
             Fault::Fetch => "trap: jump outside instruction memory",
             Fault::Illegal { .. } => "trap: illegal instruction",
             Fault::Load { .. } => "trap: load where no memory is",
             Fault::Store { .. } => "trap: store where none is allowed",
             Fault::Misaligned { .. } => "trap: misaligned access",
-            Fault::Limit { .. } => "instruction budget",
         },
-        NicError::Config { .. } => "driver: less memory than the rings take",
+        NicError::Wedged(_) => "instruction budget",
+        NicError::Config { .. } | NicError::Memory { .. } => "driver: less memory than the rings take",
+        NicError::Image(_) | NicError::Refused { .. } | NicError::ImageId | NicError::Measurement => {
+            "boot ROM: refused"
+        }
+        NicError::NoCard(_) | NicError::CardAbi(_) => "driver: another card",
+        NicError::Index { .. } => "driver: indices that cannot be true",
+        NicError::Kept(_) => "driver: frames kept",
         NicError::NotReady(_) => "driver: not ready",
         NicError::ProgramHash => "driver: another program hash",
         NicError::NoBuffer(_) => "driver: no buffer comes back",

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`Topology`]: the hosts and the wires; [`Receiver`]: who coalesces at the receiver, from nobody to `gro attach`.
+//! - [`RunningNic`]: `gro nic run` at the receiver; [`GsoWatch`]: the packets that its stack gets.
 //! - [`traffic`]: parallel flows whose bytes are checked; [`latency`]: request and response.
 //! - [`Counters`], [`KernelLog`], [`cpu`], [`leftovers`]: what the machine says of it.
 //! - [`recording`]: what was sent and what the receiver's stack saw of it, compared.
@@ -15,10 +16,12 @@
 
 mod counters;
 pub mod cpu;
+mod gso;
 mod kmsg;
 pub mod latency;
 pub mod leftovers;
 mod netlink;
+mod nic;
 mod pins;
 mod receiver;
 pub mod recording;
@@ -28,7 +31,9 @@ mod topology;
 pub mod traffic;
 
 pub use counters::Counters;
+pub use gso::{GsoSeen, GsoWatch};
 pub use kmsg::{KNOWN, KernelLog};
+pub use nic::{NicLane, NicStatus, RunningNic};
 pub use pins::Pins;
 pub use receiver::{Attached, Receiver, Snapshot, can_attach};
 pub use topology::{Host, Options, Place, Topology, Wire};

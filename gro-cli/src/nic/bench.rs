@@ -60,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         bail!("--ghz {}: a clock above 0 and up to 1000 is needed", args.ghz);
     }
     let image = match &args.image {
-        Some(path) => super::Source { image: path.clone() }.open()?,
+        Some(path) => super::open(path)?,
         None => Image::parse(gro_nic::LINUX_6_18)?,
     };
     let options = Options { hertz: args.ghz * 1e9, frames: args.frames, rx_entries: args.rx_entries };

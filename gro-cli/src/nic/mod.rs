@@ -1,16 +1,22 @@
 //! `gro nic`: one file a subcommand.
 
 mod bench;
+#[cfg(target_os = "linux")]
+pub(crate) mod control;
 mod info;
+#[cfg(target_os = "linux")]
+mod lane;
 mod load;
 mod rules;
+#[cfg(target_os = "linux")]
+mod run;
 
 use anyhow::Context as _;
 use gro_nic::{Image, image::MAX_FILE};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Look into NIC images, and check what a device would say to them.
+/// Look into NIC images, check what a device would say to them, and run them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,6 +29,8 @@ enum Command {
     Load(load::Args),
     Rules(rules::Args),
     Bench(bench::BenchArgs),
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -31,6 +39,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Command::Load(args) => load::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Bench(args) => bench::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Run(args) => run::run(args),
     }
 }
 
@@ -65,6 +75,11 @@ impl Source {
             format!("{name}: no whole image; `cargo xtask images` builds them into gro-nic/image")
         })
     }
+}
+
+/// Reads and checks an image.
+pub(crate) fn open(path: &Path) -> anyhow::Result<Image> {
+    Source { image: path.to_owned() }.open()
 }
 
 /// One byte more than an image may have, so that its reader refuses it.

@@ -248,8 +248,10 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = fs::remove_file(notes(&self.address));
         let _ = fs::remove_file(&self.address);
-        // The folder, if this was the last; a service's own is not ours to remove.
-        let _ = fs::remove_dir(ROOT);
+        // The folders, if this was the last; a service's own is not ours to remove.
+        for folder in self.address.ancestors().skip(1).take_while(|folder| folder.starts_with(ROOT)) {
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 

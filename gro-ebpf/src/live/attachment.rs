@@ -111,6 +111,12 @@ pub enum LiveError {
     /// The object lacks something.
     #[error("the object has no {0}")]
     Missing(&'static str),
+    /// What is attached is not what it should be.
+    #[error("{0}")]
+    Foreign(String),
+    /// The kernel does not tell something.
+    #[error("the kernel does not tell {0}")]
+    Untold(&'static str),
     /// The kernel refused something.
     #[error("{0}: {1}")]
     Kernel(&'static str, String),
@@ -133,8 +139,8 @@ unsafe impl Pod for RoundValue {}
 
 /// The attached program: the pins of one interface.
 pub struct Attachment {
-    pin: PathBuf,
-    notes: Notes,
+    pub(super) pin: PathBuf,
+    pub(super) notes: Notes,
     settings: Array<MapData, Settings>,
     state: PerCpuArray<MapData, StateValue>,
     round: PerCpuArray<MapData, RoundValue>,
@@ -223,7 +229,7 @@ impl Attachment {
     /// # Errors
     /// What the kernel said.
     pub fn snapshot(&self) -> Result<Snapshot, LiveError> {
-        let settings = self.settings.get(&0, 0).map_err(|error| LiveError::map("settings", &error))?;
+        let settings = self.settings()?;
         let config = SnapshotConfig::new(&settings.config, settings.in_place.forwarding != 0);
         let Notes { interface, ifindex, netns, profile, .. } = &self.notes;
         let mut snapshot = Snapshot::new(interface, *ifindex, *netns, Mode::InPlace, config);
@@ -265,8 +271,19 @@ impl Attachment {
         drained.and(detached).and(removed)
     }
 
-    fn drain(&mut self) -> Result<(), LiveError> {
-        let mut settings = self.settings.get(&0, 0).map_err(|error| LiveError::map("settings", &error))?;
+    /// What the program is told.
+    pub(super) fn settings(&self) -> Result<Settings, LiveError> {
+        self.settings.get(&0, 0).map_err(|error| LiveError::map("settings", &error))
+    }
+
+    pub(super) fn set_mode(&mut self, mode: u32) -> Result<(), LiveError> {
+        let settings = self.settings()?;
+        set(&mut self.settings, Settings { mode, ..settings })
+    }
+
+    /// Has everything delivered that is held. The program drains from then on.
+    pub(super) fn drain(&mut self) -> Result<(), LiveError> {
+        let mut settings = self.settings()?;
         settings.mode = mode::DRAINING;
         settings.in_place.lose = 0;
         set(&mut self.settings, settings)?;

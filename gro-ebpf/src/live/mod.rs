@@ -19,6 +19,8 @@ mod attachment;
 #[cfg(target_os = "linux")]
 mod drain;
 #[cfg(target_os = "linux")]
+mod loaded;
+#[cfg(target_os = "linux")]
 pub mod offloads;
 #[cfg(target_os = "linux")]
 mod pinned;
@@ -31,4 +33,6 @@ pub mod registry;
 
 #[cfg(target_os = "linux")]
 pub use attachment::{Attachment, Hook, LiveError, Options};
+#[cfg(target_os = "linux")]
+pub use loaded::{Activity, LoadedProgram, committed_tag};
 pub use snapshot::{Carriers, CpuSnapshot, Guards, Mode, Rates, Snapshot, SnapshotConfig, Snapshots};

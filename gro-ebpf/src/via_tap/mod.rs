@@ -14,8 +14,10 @@
 //!
 //! What a packet socket does not pass on is lost on the way: `skb->mark`, the receive timestamp and the NIC's hash.
 
+mod coalescer;
 mod flow_hash;
 mod out;
+mod player;
 mod programs;
 mod ring;
 mod sys;
@@ -24,13 +26,18 @@ mod worker;
 
 pub mod abi;
 
+pub use coalescer::{Coalescer, Leaving};
+pub use player::Player;
+
 use crate::device::rtnetlink::Rtnetlink;
 use crate::live::Hook;
 use crate::live::{Mode, Snapshot, SnapshotConfig};
 use crate::program::LoadError;
 use abi::{ALREADY_MERGED, NOT_IP, PROTOCOL, UDP_OFF};
 use aya::util::KernelVersion;
+use gro_core::user::Engine;
 use gro_core::{Bypass, Config, Linux7, Linux612, Linux618, Release, UdpMode};
+use out::add_passed;
 use programs::Programs;
 use ring::Ring;
 use std::fmt::{self, Write as _};
@@ -91,6 +98,9 @@ pub enum ViaTapError {
         /// What the system said.
         source: io::Error,
     },
+    /// What is to merge does not start.
+    #[error("{0}")]
+    Coalescer(io::Error),
     /// It ended by itself.
     #[error("stopped: {0}")]
     Failed(String),
@@ -120,8 +130,7 @@ impl ViaTap {
     /// # Errors
     /// What is missing, with the cure; nothing is left behind.
     pub fn start(options: &ViaTapOptions) -> Result<Self, ViaTapError> {
-        let has_tcx = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0));
-        Self::start_at(options, if has_tcx { Hook::Tcx } else { Hook::Clsact })
+        Self::start_at(options, best_hook())
     }
 
     /// Starts it on a hook.
@@ -129,28 +138,40 @@ impl ViaTap {
     /// # Errors
     /// As [`ViaTap::start`].
     pub fn start_at(options: &ViaTapOptions, hook: Hook) -> Result<Self, ViaTapError> {
+        match options.profile {
+            Release::Linux612 => Self::run(options, hook, |_, config| Ok(Engine::<Linux612>::new(config))),
+            Release::Linux618 => Self::run(options, hook, |_, config| Ok(Engine::<Linux618>::new(config))),
+            Release::Linux7 => Self::run(options, hook, |_, config| Ok(Engine::<Linux7>::new(config))),
+        }
+    }
+
+    /// Starts it with something else than the engine of this process. `make` is called for each queue, with its number and what it must
+    /// be configured with: of a config, that of which everything can be delivered.
+    ///
+    /// # Errors
+    /// As [`ViaTap::start`]; those of `make` are [`ViaTapError::Coalescer`].
+    pub fn start_with<C: Coalescer + Send + 'static>(
+        options: &ViaTapOptions,
+        make: impl FnMut(u32, Config) -> io::Result<C>,
+    ) -> Result<Self, ViaTapError> {
+        Self::run(options, best_hook(), make)
+    }
+
+    fn run<C: Coalescer + Send + 'static>(
+        options: &ViaTapOptions,
+        hook: Hook,
+        mut make: impl FnMut(u32, Config) -> io::Result<C>,
+    ) -> Result<Self, ViaTapError> {
         let config = config(options)?;
+        let coalescers = (0..options.queues).map(|queue| make(queue, config));
+        let coalescers: Vec<C> = coalescers.collect::<io::Result<_>>().map_err(ViaTapError::Coalescer)?;
         let interface = &options.interface;
         let (ifindex, mtu) = ethernet(interface)?;
         let netns = File::open("/proc/thread-self/ns/net").map_err(step("opening the network namespace"))?;
         let inode = netns.metadata().map_err(step("looking up the network namespace"))?.ino();
         let (programs, gate) = Programs::load(ifindex, config.udp != UdpMode::Off)?;
 
-        let tap = Tap::open(&options.tap, options.queues).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-                ViaTapError::Unsupported("TAP device: load the module `tun`, and look for /dev/net/tun")
-            }
-            Some(libc::EBUSY | libc::EINVAL) => ViaTapError::Option(format!(
-                "no TAP device can be named {}: choose another --tap",
-                options.tap
-            )),
-            _ => step("making a TAP device")(error),
-        })?;
-        if config.udp != UdpMode::Off && !tap.takes_udp() {
-            return Err(ViaTapError::Unsupported(
-                "TAP device that takes merged datagrams (Linux 6.2): leave --udp out",
-            ));
-        }
+        let tap = open_tap(&options.tap, options.queues, config.udp)?;
         let filter = programs.filter()?;
         let rings = (0..options.queues).map(|_| Ring::open(options.ring_frames, mtu, filter));
         let rings: Vec<Ring> = rings.collect::<io::Result<_>>().map_err(step("making a packet socket"))?;
@@ -180,16 +201,13 @@ impl ViaTap {
         let mut this =
             Self { programs, shared, threads: Vec::new(), hook, netns, empty, tap: tap.name, ended: false };
         this.programs.attach(interface, &this.tap, hook)?;
-        let run = match options.profile {
-            Release::Linux612 => worker::run::<Linux612>,
-            Release::Linux618 => worker::run::<Linux618>,
-            Release::Linux7 => worker::run::<Linux7>,
-        };
-        for (index, (ring, queue)) in rings.into_iter().zip(tap.queues).enumerate() {
+        for (index, ((ring, queue), coalescer)) in
+            rings.into_iter().zip(tap.queues).zip(coalescers).enumerate()
+        {
             let shared = Arc::clone(&this.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("gro-via-{index}"))
-                .spawn(move || run(index, config, ring, queue, &shared))
+                .spawn(move || worker::run(index, coalescer, ring, queue, &shared))
                 .map_err(step("starting a thread"))?;
             this.threads.push(thread);
         }
@@ -219,15 +237,7 @@ impl ViaTap {
         }
         snapshot.guards.already_merged = passed[ALREADY_MERGED as usize].packets;
         for (number, queue) in (0..).zip(&self.shared.queues) {
-            let totals = queue.totals();
-            snapshot.add_cpu(number, &totals.counters, totals.digest);
-            snapshot.bytes += totals.bytes;
-            add_passed(&mut snapshot, Bypass::Protocol, totals.foreign, totals.foreign_bytes);
-            let guards = &mut snapshot.guards;
-            guards.already_merged += totals.already_merged;
-            guards.truncated += totals.truncated;
-            guards.ring_full += totals.ring_full;
-            guards.tap_refused += totals.tap_refused;
+            queue.totals().add_to(number, &mut snapshot);
         }
         snapshot
     }
@@ -297,12 +307,29 @@ impl Drop for ViaTap {
     }
 }
 
-fn add_passed(snapshot: &mut Snapshot, why: Bypass, packets: u64, bytes: u64) {
-    snapshot.wire_packets += packets;
-    snapshot.wire_bytes += bytes;
-    snapshot.packets += packets;
-    snapshot.bytes += bytes;
-    *snapshot.bypass.entry(why.name().to_owned()).or_default() += packets;
+/// TCX came with Linux 6.6.
+fn best_hook() -> Hook {
+    let has_tcx = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0));
+    if has_tcx { Hook::Tcx } else { Hook::Clsact }
+}
+
+/// Makes the TAP device.
+fn open_tap(pattern: &str, queues: u32, udp: UdpMode) -> Result<Tap, ViaTapError> {
+    let tap = Tap::open(pattern, queues).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            ViaTapError::Unsupported("TAP device: load the module `tun`, and look for /dev/net/tun")
+        }
+        Some(libc::EBUSY | libc::EINVAL) => {
+            ViaTapError::Option(format!("no TAP device can be named {pattern}: choose another --tap"))
+        }
+        _ => step("making a TAP device")(error),
+    })?;
+    if udp != UdpMode::Off && !tap.takes_udp() {
+        return Err(ViaTapError::Unsupported(
+            "TAP device that takes merged datagrams (Linux 6.2): leave --udp out",
+        ));
+    }
+    Ok(tap)
 }
 
 /// The engine's config, of which everything can be delivered.
@@ -314,7 +341,16 @@ fn config(options: &ViaTapOptions) -> Result<Config, ViaTapError> {
     if options.ring_frames == 0 {
         return refuse("a ring of 0 frames: give it at least 1".to_owned());
     }
-    let Config { gro_max_size, gro_ipv4_max_size, .. } = options.config;
+    deliverable(options.config)
+}
+
+/// A config of which everything can be delivered to a TAP device at the end of each poll.
+///
+/// # Errors
+/// A packet may get longer than a TAP device takes.
+pub fn deliverable(config: Config) -> Result<Config, ViaTapError> {
+    let refuse = |text: String| Err(ViaTapError::Option(text));
+    let Config { gro_max_size, gro_ipv4_max_size, .. } = config;
     for size in [gro_max_size, gro_ipv4_max_size] {
         if size == 0 || size > tap::LONGEST {
             let longest = tap::LONGEST;
@@ -324,7 +360,7 @@ fn config(options: &ViaTapOptions) -> Result<Config, ViaTapError> {
         }
     }
     // A `virtio_net_hdr` has no form for a tunnel. Nothing is held over the end of a poll, since the slots of a ring are not.
-    Ok(Config { tunnels: 0, flush_timeout: 0, hz: 250, vlan: gro_core::VlanMode::Stripped, ..options.config })
+    Ok(Config { tunnels: 0, flush_timeout: 0, hz: 250, vlan: gro_core::VlanMode::Stripped, ..config })
 }
 
 /// Index and MTU of an interface.

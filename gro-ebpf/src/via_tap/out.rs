@@ -1,10 +1,13 @@
 //! What leaves a queue: packets with the header that says what they are, and what was counted.
 
+use super::coalescer::Leaving;
 use super::ring::Arrived;
 use super::tap::Take;
+use crate::live::Snapshot;
 use bytes::Bytes;
+use gro_core::Bypass;
 use gro_core::stats::Counters;
-use gro_core::user::{Delivered, VirtioNetHdr};
+use gro_core::user::VirtioNetHdr;
 use std::io;
 
 /// Where packets go.
@@ -25,34 +28,33 @@ impl<T: Take> Out<T> {
         Self { tap, base: 0, frames: Vec::with_capacity(poll), totals: Totals::ZERO, fatal: None }
     }
 
-    /// What the engine gives.
-    pub(super) fn deliver(&mut self, packet: Delivered) {
+    /// What the coalescer gives.
+    pub(super) fn deliver(&mut self, packet: Leaving) {
         self.totals.bytes += packet.len() as u64;
-        let vlan = packet.meta.vlan;
         if packet.segs <= 1 {
             let number = packet.first.wrapping_sub(self.base) as usize;
             let header = self.frames.get(number).map_or(VirtioNetHdr::default(), |frame| frame.1);
-            return self.single(header, vlan, &packet.header);
+            return self.single(header, packet.vlan, &packet.head);
         }
-        match packet.into_virtio() {
-            Ok((header, packet)) => {
-                if self.tap.take(header, vlan, &packet.header, &packet.segments).is_err() {
+        match packet.form {
+            Some(header) => {
+                if self.tap.take(header, packet.vlan, &packet.head, &packet.pieces).is_err() {
                     self.totals.tap_refused += 1;
                     self.one_by_one(&packet);
                 }
             }
             // Of a tunnel, which the config excludes.
-            Err(packet) => self.one_by_one(&packet),
+            None => self.one_by_one(&packet),
         }
     }
 
     /// The frames that a packet was merged from. Each piece of it ends where its frame ends.
-    fn one_by_one(&mut self, packet: &Delivered) {
-        for piece in &packet.segments {
+    fn one_by_one(&mut self, packet: &Leaving) {
+        for piece in &packet.pieces {
             let end = piece.as_ptr_range().end;
             let found = self.frames.iter().find(|(frame, _)| frame.as_ptr_range().end == end);
             if let Some((frame, header)) = found.cloned() {
-                self.single(header, packet.meta.vlan, &frame);
+                self.single(header, packet.vlan, &frame);
             }
         }
     }
@@ -140,6 +142,27 @@ impl Totals {
         ring_full: 0,
         tap_refused: 0,
     };
+
+    /// Adds them to what an attachment counted, as those of a queue.
+    pub(super) fn add_to(&self, number: u32, snapshot: &mut Snapshot) {
+        snapshot.add_cpu(number, &self.counters, self.digest);
+        snapshot.bytes += self.bytes;
+        add_passed(snapshot, Bypass::Protocol, self.foreign, self.foreign_bytes);
+        let guards = &mut snapshot.guards;
+        guards.already_merged += self.already_merged;
+        guards.truncated += self.truncated;
+        guards.ring_full += self.ring_full;
+        guards.tap_refused += self.tap_refused;
+    }
+}
+
+/// Adds frames that no engine saw.
+pub(super) fn add_passed(snapshot: &mut Snapshot, why: Bypass, packets: u64, bytes: u64) {
+    snapshot.wire_packets += packets;
+    snapshot.wire_bytes += bytes;
+    snapshot.packets += packets;
+    snapshot.bytes += bytes;
+    *snapshot.bypass.entry(why.name().to_owned()).or_default() += packets;
 }
 
 #[cfg(test)]
@@ -218,9 +241,9 @@ mod tests {
         for frame in &frames {
             let meta = Meta { hash: 7, vlan: 0x8100_0005, verified: true };
             out.frames.push((frame.clone(), OPEN));
-            engine.receive(frame.clone(), meta, &mut |packet| out.deliver(packet));
+            engine.receive(frame.clone(), meta, &mut |packet| out.deliver(packet.into()));
         }
-        engine.poll_end(&mut |packet| out.deliver(packet));
+        engine.poll_end(&mut |packet| out.deliver(packet.into()));
         assert_eq!((engine.state().counters.merged_packets, out.totals.tap_refused), (2, 2));
         let order = [0, 2, 3, 1, 4].map(|index: usize| (OPEN, 0x8100_0005, frames[index].to_vec()));
         assert_eq!(*out.tap.0.borrow(), order);

@@ -1,5 +1,6 @@
-//! One queue: frames out of its ring, through its engine, into the TAP device.
+//! One queue: frames out of its ring, through its coalescer, into the TAP device.
 
+use super::coalescer::Coalescer;
 use super::flow_hash::flow_hash;
 use super::out::{Out, Totals, is_outermost, unmerged};
 use super::programs::GateKeeper;
@@ -7,9 +8,7 @@ use super::ring::{Arrived, Ring, Slot};
 use super::sys;
 use super::sys::monotonic_ns;
 use super::tap::Queue;
-use gro_core::stats::Counters;
-use gro_core::user::Engine;
-use gro_core::{Config, Meta, Profile, State};
+use gro_core::Meta;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,16 +79,9 @@ impl Published {
 }
 
 /// Runs a queue until it is told to stop. What goes wrong ends all of them: then the kernel keeps its frames.
-pub(super) fn run<P: Profile>(index: usize, config: Config, ring: Ring, tap: Queue, shared: &Shared) {
-    let mut worker = Worker {
-        ring,
-        engine: Engine::<P>::new(config),
-        out: Out::new(tap, POLL),
-        shared,
-        index,
-        published: 0,
-        beaten: 0,
-    };
+pub(super) fn run(index: usize, coalescer: impl Coalescer, ring: Ring, tap: Queue, shared: &Shared) {
+    let mut worker =
+        Worker { ring, coalescer, out: Out::new(tap, POLL), shared, index, published: 0, beaten: 0 };
     // A worker that moved would leave its packets in two backlogs, and the later ones might come first.
     if let Err(error) = sys::pin(index) {
         return shared.fail(format!("staying on one CPU: {error}"));
@@ -103,9 +95,9 @@ pub(super) fn run<P: Profile>(index: usize, config: Config, ring: Ring, tap: Que
     worker.publish();
 }
 
-struct Worker<'a, P> {
+struct Worker<'a, C> {
     ring: Ring,
-    engine: Engine<P>,
+    coalescer: C,
     out: Out<Queue>,
     shared: &'a Shared,
     index: usize,
@@ -113,7 +105,7 @@ struct Worker<'a, P> {
     beaten: u64,
 }
 
-impl<P: Profile> Worker<'_, P> {
+impl<C: Coalescer> Worker<'_, C> {
     fn turns(&mut self) -> io::Result<()> {
         loop {
             let stops = self.shared.stop.load(Ordering::Acquire);
@@ -122,6 +114,7 @@ impl<P: Profile> Worker<'_, P> {
             if now - self.beaten >= BEAT_NS {
                 self.beat(now)?;
             }
+            self.coalescer.idle()?;
             let frames = self.poll()?;
             if frames == 0 || now - self.published >= PUBLISH_NS {
                 self.published = now;
@@ -137,22 +130,22 @@ impl<P: Profile> Worker<'_, P> {
 
     /// What is ready, as one poll.
     fn poll(&mut self) -> io::Result<usize> {
-        let Self { ring, engine, out, .. } = self;
-        out.base = engine.state().frames();
+        let Self { ring, coalescer, out, .. } = self;
+        out.base = coalescer.next_frame();
         let (mut taken, mut patience) = (0, PATIENCE_NS);
         while taken < POLL
-            && let Some(slot) = ring.take().or_else(|| linger(ring, engine.state(), &mut patience))
+            && let Some(slot) = ring.take().or_else(|| linger(ring, coalescer, &mut patience))
         {
             taken += 1;
             match slot {
                 Slot::Truncated => out.totals.truncated += 1,
                 Slot::Frame(arrived) if arrived.header.gso_type != 0 => {
-                    engine.flush(&mut |packet| out.deliver(packet));
+                    coalescer.flush(&mut |packet| out.deliver(packet))?;
                     out.totals.already_merged += 1;
                     out.pass(&arrived);
                 }
                 Slot::Frame(arrived) if !is_outermost(&arrived) => {
-                    engine.flush(&mut |packet| out.deliver(packet));
+                    coalescer.flush(&mut |packet| out.deliver(packet))?;
                     out.totals.foreign += 1;
                     out.totals.foreign_bytes += arrived.bytes.len() as u64;
                     out.pass(&arrived);
@@ -160,12 +153,12 @@ impl<P: Profile> Worker<'_, P> {
                 Slot::Frame(Arrived { bytes, header, vlan, is_verified }) => {
                     let meta = Meta { hash: flow_hash(&bytes), vlan, verified: is_verified };
                     out.frames.push((bytes.clone(), unmerged(header)));
-                    engine.receive(bytes, meta, &mut |packet| out.deliver(packet));
+                    coalescer.receive(bytes, meta, &mut |packet| out.deliver(packet))?;
                 }
             }
         }
         if taken > 0 {
-            engine.poll_end(&mut |packet| out.deliver(packet));
+            coalescer.poll_end(&mut |packet| out.deliver(packet))?;
             out.frames.clear();
             // Everything that was in these slots is delivered: nothing is held over a poll.
             ring.release();
@@ -177,8 +170,7 @@ impl<P: Profile> Worker<'_, P> {
     }
 
     fn publish(&mut self) {
-        let state = self.engine.state();
-        (self.out.totals.counters, self.out.totals.digest) = (state.counters, state.digest.value());
+        (self.out.totals.counters, self.out.totals.digest) = self.coalescer.tally();
         let published = &self.shared.queues[self.index];
         *published.totals.lock().unwrap_or_else(PoisonError::into_inner) = self.out.totals;
     }
@@ -218,10 +210,8 @@ impl<P: Profile> Worker<'_, P> {
 }
 
 /// The next frame, if it comes soon and there is something that it may join.
-fn linger(ring: &mut Ring, state: &State, patience: &mut u64) -> Option<Slot> {
-    let Counters { wire_packets, merged_segments, packets, .. } = state.counters;
-    let is_held = wire_packets - merged_segments - packets > 0;
-    if !is_held || *patience == 0 {
+fn linger(ring: &mut Ring, coalescer: &impl Coalescer, patience: &mut u64) -> Option<Slot> {
+    if !coalescer.holds() || *patience == 0 {
         return None;
     }
     let (start, most) = (monotonic_ns(), LINGER_NS.min(*patience));

@@ -134,7 +134,10 @@ fn every_refusal_has_its_number() {
             code: image.code,
             data: image.data,
             memory: image.memory,
+            rv64imac: image.rv64imac,
             rules: image.rules,
+            config: image.config,
+            provenance: image.manifest.provenance,
         };
         change(&mut builder);
         builder.build().unwrap()
@@ -222,7 +225,7 @@ fn reset_starts_the_firmware_anew_with_the_memories_of_the_load() {
     let frames = |device: &Device| {
         let mut word = [0; 4];
         let start = device.read(register::STATE_ADDRESS).wrapping_sub(memory::DMEM_BASE);
-        device.read_data(start + abi::state::FRAMES, &mut word);
+        device.read_data(start + abi::state::COUNTERS, &mut word);
         u32::from_le_bytes(word)
     };
     assert_eq!(frames(&device), 1);

@@ -75,6 +75,7 @@ pub(super) fn known() -> Vec<Parameter> {
     let rows = [
         ("rx_entries", register::RX_SIZE, PowerOfTwo, 1, packet::RX_MAX, 256),
         ("completion_entries", register::COMPLETION_SIZE, PowerOfTwo, 1, packet::COMPLETION_MAX, 256),
+        ("buffers", register::BUFFERS, PowerOfTwo, 1, packet::BUFFERS, packet::BUFFERS),
         ("gro_max_size", register::GRO_MAX_SIZE, Number, 1, Config::MAX_SIZE, engine.gro_max_size),
         (
             "gro_ipv4_max_size",
@@ -89,6 +90,7 @@ pub(super) fn known() -> Vec<Parameter> {
         ("hz", register::HZ, Number, 0, u32::MAX, engine.hz),
         ("vlan_in_band", register::VLAN_IN_BAND, Switch, 0, 1, engine.vlan as u32),
         ("tunnels", register::TUNNELS, Set, 0, tunnels, engine.tunnels),
+        ("coalesce", register::COALESCE, Switch, 0, 1, 1),
     ];
     let parameter = |(name, register, kind, min, max, default): (&str, u32, ParameterKind, u32, u32, u32)| {
         Parameter { name: name.to_owned(), register, kind, min, max, default }

@@ -36,20 +36,34 @@ const ROWS: &[Row] = rows! {
         MMIO_BASE value, MMIO_SIZE value, MMIO_DEVICE value,
     }
     packet {
-        RX_RING value, RX_MAX value, RX_STRIDE value, COMPLETION_RING value, COMPLETION_MAX value, COMPLETION_STRIDE value,
-        SCATTER value, SCATTER_STRIDE value, HEADERS value, HEADER_STRIDE value, HEADER_START value, HEADER_BYTES value,
-        BUFFERS value,
+        ALIGN value, RX_RING value, RX_MAX value, RX_STRIDE value, COMPLETION_RING value, COMPLETION_MAX value,
+        COMPLETION_STRIDE value, SCATTER value, SCATTER_STRIDE value, HEADERS value, HEADER_STRIDE value, HEADER_START value,
+        HEADER_BYTES value, BUFFERS value,
     }
     register {
-        ABI register, RX_SIZE register, COMPLETION_SIZE register, GRO_MAX_SIZE register, GRO_IPV4_MAX_SIZE register,
-        FLUSH_TIMEOUT register, UDP_FORWARDING register, HZ register, VLAN_IN_BAND register, TUNNELS register,
-        RX_PRODUCER register, COMPLETION_CONSUMER register, STATUS register, STATE_ADDRESS register, REJECTED register,
-        PROGRAM_HASH register, RX_CONSUMER register, COMPLETION_PRODUCER register,
+        ABI register, RX_SIZE register, COMPLETION_SIZE register, BUFFERS register, GRO_MAX_SIZE register,
+        GRO_IPV4_MAX_SIZE register, FLUSH_TIMEOUT register, UDP_FORWARDING register, HZ register, VLAN_IN_BAND register,
+        TUNNELS register, COALESCE register, RX_BASE register, COMPLETION_BASE register, SCATTER_BASE register,
+        HEADERS_BASE register, RX_PRODUCER register, COMPLETION_CONSUMER register, STATUS register, STATE_ADDRESS register,
+        REJECTED register, STALLS register, PROGRAM_HASH register, RX_CONSUMER register, COMPLETION_PRODUCER register,
+    }
+    bar {
+        START value, END value, MAGIC value, MAGIC_VALUE value, ABI value, ISA value, IMEM value, DMEM value, PACKET value,
+        LANES value, LANES_MAX value, SLOTS value, LANE value, IMAGE_ADDRESS value, IMAGE_SIZE value, UPDATE value,
+        LOAD_STATUS value, CONTROL value, RUN value, CORE_STATE value, STOP_PC value, TIMER value, INSTRET value,
+        FREE_POST value, FREE_COUNT value, EVENT_ARGUMENT value, EVENT value, FLOW_CONTROL value, IMAGE_ID value,
+        MEASUREMENT value, FRAMES value, BYTES value, DROPS_RING value, DROPS_BUFFER value, PAUSES value, STALLS value,
+        INDIRECTION value, INDIRECTION_SIZE value,
+    }
+    core_state { EMPTY value, RESET value, RUNNING value, STOPPED value, LOST value }
+    load {
+        NONE value, LOADED value, BUSY value, PLACE value, CORE value, TRUNCATED value, TOO_LONG value, MAGIC value, ABI value,
+        RESERVED value, ID value, SECTION_HASH value, SECTIONS value, ISA value, MEMORY value, START value, DOCUMENTS value,
     }
     status { READY value, REFUSED value }
     event {
-        KIND u8, FLAGS u8, BUFFER u16, LENGTH u16, SUM u16, HASH u32, VLAN u32,
-        RX value, TIME value, POLL_END value, TICK value, FLUSH value, VERIFIED value, LONG value,
+        KIND u8, FLAGS u8, BUFFER u16, LENGTH u16, SUM u16, HASH u32, VLAN u32, RX value, TIME value, POLL_END value,
+        TICK value, FLUSH value, CONFIG value, VERIFIED value, LONG value,
     }
     completion {
         KIND u8, FLAGS u8, REASON u8, ID u32, BUFFER u16, HEADER_LENGTH u16, SEGS u32, GSO_SIZE u16, L4 u16, BYTES u32,
@@ -57,7 +71,7 @@ const ROWS: &[Row] = rows! {
         FRAME value, MERGED value, FLUSHED value,
     }
     scatter { NEXT u16, OFFSET u16, LENGTH u32 }
-    state { DIGEST u64, POLL_FRAMES u32, FRAMES u32, COUNTERS u64, SIZE value }
+    state { DIGEST u64, POLL_START u32, COUNTERS u64, SIZE value }
 };
 
 static CONTRACT: LazyLock<String> = LazyLock::new(|| {

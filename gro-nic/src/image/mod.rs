@@ -109,6 +109,34 @@ pub struct Segment {
 }
 
 impl Image {
+    /// Nothing but a program, of no origin, for a machine that is to be checked itself. Code starts instruction memory and is entered at
+    /// its first byte; the stack is all that data leave.
+    pub(crate) fn of_program(code: Vec<u8>, data: Vec<u8>, packet: Region) -> Self {
+        use crate::abi::memory::{DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE};
+        let segment = |address, bytes: Vec<u8>| Segment { address, memory_size: bytes.len() as u32, bytes };
+        Self {
+            id: [0; 32],
+            program_hash: [0; 32],
+            source_hash: [0; 32],
+            profile: "none".to_owned(),
+            entry: IMEM_BASE,
+            code: segment(IMEM_BASE, code),
+            data: segment(DMEM_BASE, data),
+            memory: MemoryMap {
+                imem: Region { base: IMEM_BASE, size: IMEM_SIZE, wait_states: 0 },
+                dmem: Region { base: DMEM_BASE, size: DMEM_SIZE, wait_states: 0 },
+                packet,
+                stack_top: DMEM_BASE + DMEM_SIZE,
+                stack_bound: 0,
+            },
+            rv64imac: None,
+            rules: "{}".to_owned(),
+            config: Vec::new(),
+            manifest: Manifest::default(),
+            signer: None,
+        }
+    }
+
     /// Reads an image and checks all of it. This is the dry run of a load as well: what is accepted fits the device.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 use super::decode::{Kind, Kind::*, SINK, decode};
 use super::*;
 use crate::abi::memory::{DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, PACKET_BASE};
-use crate::image::{MemoryMap, Region, Segment};
+use crate::image::Region;
 
 /// Encodings as LLVM's assembler writes them: word, source, and what it must decode to (rd, rs1, rs2, immediate).
 #[rustfmt::skip]
@@ -143,28 +143,8 @@ fn machine(words: &[u32]) -> Machine {
         let length = if word & 3 == 3 { 4 } else { 2 };
         bytes.extend_from_slice(&word.to_le_bytes()[..length]);
     }
-    let memory_size = bytes.len() as u32;
-    Machine::new(&Image {
-        id: [0; 32],
-        program_hash: [0; 32],
-        source_hash: [0; 32],
-        profile: "test".into(),
-        entry: IMEM_BASE,
-        code: Segment { address: IMEM_BASE, bytes, memory_size },
-        data: Segment { address: DMEM_BASE, bytes: vec![0x80, 0x90, 0xa0, 0xb0], memory_size: 4 },
-        memory: MemoryMap {
-            imem: Region { base: IMEM_BASE, size: IMEM_SIZE, wait_states: 0 },
-            dmem: Region { base: DMEM_BASE, size: DMEM_SIZE, wait_states: 0 },
-            packet: Region { base: PACKET_BASE, size: 4096, wait_states: 3 },
-            stack_top: DMEM_BASE + DMEM_SIZE,
-            stack_bound: 0,
-        },
-        rv64imac: None,
-        rules: "{}".into(),
-        config: Vec::new(),
-        manifest: crate::image::Manifest::default(),
-        signer: None,
-    })
+    let packet = Region { base: PACKET_BASE, size: 4096, wait_states: 3 };
+    Machine::new(&Image::of_program(bytes, vec![0x80, 0x90, 0xa0, 0xb0], packet))
 }
 
 fn trap(machine: &mut Machine, budget: u64) -> Trap {

@@ -25,10 +25,12 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::abi::memory;
+pub use crate::image::Isa;
 use crate::image::MemoryMap;
 use crate::machine::{Core, CoreError, Fault, Stop, Trap};
+use board::Guest as _;
+pub use board::Program;
 use board::place;
-pub use board::{Isa, Program};
 use rom::mailbox;
 use shared::Shared;
 

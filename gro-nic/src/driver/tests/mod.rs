@@ -81,6 +81,13 @@ impl Pair {
             assert_eq!((got.first, got.last), (want.first, want.last));
             assert_eq!((got.meta.hash, got.meta.vlan), (want.meta.hash, want.meta.vlan));
             assert_eq!(got.why, want.why);
+            // What a TAP device is told of it.
+            match (got.into_virtio(), want.into_virtio()) {
+                (Ok((form, got)), Ok((wanted, want))) => {
+                    assert_eq!((form, got.header), (wanted, want.header))
+                }
+                (got, want) => assert!(got.is_err() && want.is_err(), "only one has a form for it"),
+            }
         })
         .unwrap();
         assert!(!*current || expected.is_empty(), "the device still holds what userspace delivered");

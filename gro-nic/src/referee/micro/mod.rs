@@ -9,10 +9,8 @@ mod data;
 mod jumps;
 mod random;
 
-use crate::abi::memory::{
-    DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, MMIO_DEVICE, PACKET_BASE, PACKET_SIZE,
-};
-use crate::image::{Image, MemoryMap, Region, Segment};
+use crate::abi::memory::{DMEM_BASE, MMIO_BASE, MMIO_DEVICE, PACKET_BASE, PACKET_SIZE};
+use crate::image::{Image, Region};
 use crate::machine::{Core, CoreError, WaitStates};
 use asm::{A1, A2, A3, Insn, NOP, WFI, set};
 
@@ -93,24 +91,7 @@ const LIMIT: u64 = 1000;
 
 /// An image of this code.
 fn image(code: Vec<u8>) -> Image {
-    let memory_size = code.len() as u32;
-    let region = |base, size| Region { base, size, wait_states: 0 };
-    Image {
-        id: [0; 32],
-        program_hash: [0; 32],
-        source_hash: [0; 32],
-        profile: "micro-benchmark".to_owned(),
-        entry: IMEM_BASE,
-        code: Segment { address: IMEM_BASE, bytes: code, memory_size },
-        data: Segment { address: DMEM_BASE, bytes: Vec::new(), memory_size: 0 },
-        memory: MemoryMap {
-            imem: region(IMEM_BASE, IMEM_SIZE),
-            dmem: region(DMEM_BASE, DMEM_SIZE),
-            packet: region(PACKET_BASE, PACKET_SIZE),
-            stack_top: DMEM_BASE + DMEM_SIZE,
-        },
-        rules: "{}".to_owned(),
-    }
+    Image::of_program(code, Vec::new(), Region { base: PACKET_BASE, size: PACKET_SIZE, wait_states: 0 })
 }
 
 #[cfg(test)]

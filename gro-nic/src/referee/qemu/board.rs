@@ -7,40 +7,31 @@ use std::process::Command;
 use super::rom::{self, Grant};
 use super::shared::{Named, Shared};
 use crate::abi::memory;
-use crate::image::{Image, MemoryMap, Segment};
+use crate::image::{Image, Isa, MemoryMap, Segment};
 
 /// First address of the board's RAM, and of the mapping.
 const RAM_BASE: u32 = memory::IMEM_BASE;
 /// Bytes of it. QEMU puts its device tree near the end, which must be above the register page.
 const RAM_SIZE: usize = 1 << 30;
 
-/// Instruction set of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// 32 bit, the instructions of the simulated device.
-    Rv32imc,
-    /// 64 bit.
-    Rv64imac,
+/// What QEMU calls the cores of an instruction set.
+pub(super) trait Guest: Copy {
+    /// The program that emulates it.
+    fn emulator(self) -> &'static str;
+    /// A core that has this instruction set, user mode and memory protection, and nothing else.
+    fn cpu(self) -> &'static str;
+    /// Bytes of a register.
+    fn bytes(self) -> usize;
 }
 
-impl Isa {
-    /// As the compiler's target has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rv32imc => "rv32imc",
-            Self::Rv64imac => "rv64imac",
-        }
-    }
-
-    /// The program that emulates it.
-    pub fn emulator(self) -> &'static str {
+impl Guest for Isa {
+    fn emulator(self) -> &'static str {
         match self {
             Self::Rv32imc => "qemu-system-riscv32",
             Self::Rv64imac => "qemu-system-riscv64",
         }
     }
 
-    /// QEMU's name of a core that has this instruction set, user mode and memory protection, and nothing else.
     fn cpu(self) -> &'static str {
         match self {
             Self::Rv32imc => "rv32,a=off,f=off,d=off,Zifencei=off,zba=off,zbb=off,zbc=off,zbs=off",
@@ -48,8 +39,7 @@ impl Isa {
         }
     }
 
-    /// Bytes of a register.
-    pub(super) fn bytes(self) -> usize {
+    fn bytes(self) -> usize {
         match self {
             Self::Rv32imc => 4,
             Self::Rv64imac => 8,
@@ -75,16 +65,8 @@ pub struct Program {
 impl Program {
     /// The program of an image for an instruction set; `None` where the image has none.
     pub fn of(image: &Image, isa: Isa) -> Option<Self> {
-        match isa {
-            Isa::Rv32imc => Some(Self {
-                isa,
-                entry: image.entry,
-                code: image.code.clone(),
-                data: image.data.clone(),
-                memory: image.memory,
-            }),
-            Isa::Rv64imac => None,
-        }
+        let member = image.member(isa)?;
+        Some(Self { isa, entry: image.entry, code: member.code, data: member.data, memory: member.memory })
     }
 }
 
@@ -97,7 +79,7 @@ pub(super) fn place(address: u32) -> usize {
 pub(super) fn load(program: &Program) -> io::Result<(Named, Shared)> {
     let (named, file) = Named::create(RAM_SIZE as u64)?;
     let ram = Shared::map(&file, RAM_SIZE)?;
-    let MemoryMap { imem, dmem, packet, stack_top } = program.memory;
+    let MemoryMap { imem, dmem, packet, stack_top, .. } = program.memory;
     let grant = |base, size, write, execute| Grant { base, size, write, execute };
     let device = memory::MMIO_DEVICE;
     let grants = [

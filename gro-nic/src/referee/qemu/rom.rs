@@ -5,6 +5,7 @@
 //! the same code does for 32 and 64 bits; only the width of a saved register differs.
 
 use super::Isa;
+use super::board::Guest as _;
 
 /// Where the ROM lies: RAM of QEMU's `virt` board that is none of the image's memories.
 pub(super) const BASE: u32 = 0x8100_0000;

@@ -4,7 +4,7 @@ use super::rom::WFI;
 use super::*;
 use crate::abi::memory::{DMEM_BASE, DMEM_SIZE, IMEM_BASE, IMEM_SIZE, MMIO_BASE, PACKET_BASE, PACKET_SIZE};
 use crate::abi::{completion, event, packet, register, status};
-use crate::image::{Image, Region, Segment};
+use crate::image::{Image, Region};
 use crate::machine::Machine;
 use crate::machine::decode::{Kind, decode};
 use crate::{Nic, NicConfig};
@@ -30,24 +30,7 @@ fn image(words: &[u32]) -> Image {
         let length = if word & 3 == 3 { 4 } else { 2 };
         bytes.extend_from_slice(&word.to_le_bytes()[..length]);
     }
-    let region = |base, size, wait_states| Region { base, size, wait_states };
-    let memory_size = bytes.len() as u32;
-    Image {
-        id: [0; 32],
-        program_hash: [0; 32],
-        source_hash: [0; 32],
-        profile: "test".into(),
-        entry: IMEM_BASE,
-        code: Segment { address: IMEM_BASE, bytes, memory_size },
-        data: Segment { address: DMEM_BASE, bytes: vec![], memory_size: 0 },
-        memory: MemoryMap {
-            imem: region(IMEM_BASE, IMEM_SIZE, 0),
-            dmem: region(DMEM_BASE, DMEM_SIZE, 0),
-            packet: region(PACKET_BASE, PACKET_SIZE, 0),
-            stack_top: DMEM_BASE + DMEM_SIZE,
-        },
-        rules: "{}".into(),
-    }
+    Image::of_program(bytes, vec![], Region { base: PACKET_BASE, size: PACKET_SIZE, wait_states: 0 })
 }
 
 fn program(isa: Isa, words: &[u32]) -> Program {

@@ -18,6 +18,10 @@ pub(super) const SEEDS: &str = "content of flows 1, wire 1";
 pub(super) fn figures(args: &Args) -> Result<Vec<Figure>> {
     let gro = bench_live::binary(args.gro.as_deref())?;
     ensure!(can_attach(&gro), "{} cannot attach", gro.display());
+    const PARTS: [&str; 5] = ["cells", "cycles", "faults", "recorded", "cost"];
+    for only in &args.only {
+        ensure!(PARTS.contains(&only.as_str()), "attach has no part {only}; it has {}", PARTS.join(", "));
+    }
     let mut figures = Vec::new();
     let wanted = |part: &str| args.only.is_empty() || args.only.iter().any(|only| only == part);
     if wanted("cells") {
@@ -44,27 +48,33 @@ fn deliveries() -> [Receiver; 2] {
 }
 
 /// What the receiver and the machine count while traffic flows.
-struct Watch<'a> {
+pub(super) struct Watch<'a> {
     topology: &'a Topology,
     before: Counters,
     log: KernelLog,
 }
 
 /// What they counted.
-struct Watched {
+pub(super) struct Watched {
+    /// `TcpInErrs`
+    errors: i64,
     /// `TcpInCsumErrors`
     checksum_errors: i64,
     warnings: Vec<String>,
 }
 
 impl<'a> Watch<'a> {
-    fn start(topology: &'a Topology) -> Result<Self, LiveError> {
+    pub(super) fn start(topology: &'a Topology) -> Result<Self, LiveError> {
         Ok(Self { topology, before: counters(topology)?, log: KernelLog::watch()? })
     }
 
-    fn end(mut self) -> Result<Watched, LiveError> {
+    pub(super) fn end(mut self) -> Result<Watched, LiveError> {
         let counted = counters(self.topology)?.since(&self.before);
-        Ok(Watched { checksum_errors: counted.get("TcpInCsumErrors"), warnings: self.log.warnings() })
+        Ok(Watched {
+            errors: counted.get("TcpInErrs"),
+            checksum_errors: counted.get("TcpInCsumErrors"),
+            warnings: self.log.warnings(),
+        })
     }
 }
 
@@ -73,11 +83,15 @@ fn counters(topology: &Topology) -> Result<Counters, LiveError> {
 }
 
 impl Watched {
-    fn is_clean(&self) -> bool {
+    pub(super) fn errors(&self) -> i64 {
+        self.errors
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
         self.checksum_errors == 0 && self.warnings.is_empty()
     }
 
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let warnings = match &self.warnings[..] {
             [] => "0 warnings".to_owned(),
             [first, ..] => format!("{} warnings, the first: {first}", self.warnings.len()),
@@ -87,10 +101,19 @@ impl Watched {
 }
 
 /// Measures a figure. An error is its value, so that the others are still measured.
-fn figure(
+pub(super) fn figure(
     what: String,
     bar: &'static str,
     measure: impl FnOnce() -> Result<(String, bool), LiveError>,
+) -> Figure {
+    figure_of(what, bar, measure)
+}
+
+/// As [`figure`], with any error.
+pub(super) fn figure_of<E: std::fmt::Display>(
+    what: String,
+    bar: &'static str,
+    measure: impl FnOnce() -> Result<(String, bool), E>,
 ) -> Figure {
     eprintln!("{what}");
     match measure() {

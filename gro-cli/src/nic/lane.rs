@@ -1,0 +1,165 @@
+//! One lane of the NIC at one queue: frames to the device, packets from it.
+
+use bytes::Bytes;
+use gro_core::stats::Counters;
+use gro_core::{Config, Meta};
+use gro_ebpf::via_tap::{Coalescer, Leaving};
+use gro_nic::{Delivered, Image, Nic, NicConfig, NicError};
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// A lane, in the hands of the thread of its queue.
+pub(crate) struct Lane {
+    nic: Nic,
+    orders: Receiver<Order>,
+    coalesce: bool,
+    /// Frames that went to the device or wait for it, so far.
+    posted: u32,
+    /// Of them, those that came back.
+    left: u32,
+    /// Frames that were posted since the device last ran.
+    fresh: u32,
+}
+
+/// What a device says of itself, once it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The program hash that its firmware reports.
+    pub(crate) program_hash: [u8; 32],
+    /// SHA-256 over its instruction memory, measured when it was loaded.
+    pub(crate) measurement: [u8; 32],
+}
+
+/// To work with another config from here on.
+struct Order {
+    config: Config,
+    coalesce: bool,
+    done: Sender<()>,
+}
+
+/// The other end of a lane, for who switches it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    orders: Sender<Order>,
+    pub(crate) identity: Identity,
+}
+
+/// Frames after which the device runs, as one that gets doorbells while frames still come.
+const BATCH: u32 = 32;
+
+impl Lane {
+    /// Loads an image into a device and starts it.
+    pub(crate) fn start(image: &Image, engine: Config, coalesce: bool) -> Result<(Self, Handle), NicError> {
+        let nic = Nic::new(image, &NicConfig { engine, coalesce, ..NicConfig::default() })?;
+        let identity = Identity { program_hash: nic.program_hash(), measurement: nic.measurement() };
+        let (orders, to_lane) = channel();
+        Ok((
+            Self { nic, orders: to_lane, coalesce, posted: 0, left: 0, fresh: 0 },
+            Handle { orders, identity },
+        ))
+    }
+
+    /// Has the device work off what was posted.
+    fn work(&mut self, sink: &mut impl FnMut(Leaving)) -> io::Result<()> {
+        self.fresh = 0;
+        let left = &mut self.left;
+        let result = self.nic.deliver(&mut |packet| {
+            *left = left.wrapping_add(packet.segs);
+            sink(leaving(packet));
+        });
+        result.map_err(|error| io::Error::other(format!("the NIC: {error}")))
+    }
+}
+
+impl Coalescer for Lane {
+    fn receive(&mut self, frame: Bytes, meta: Meta, sink: &mut impl FnMut(Leaving)) -> io::Result<()> {
+        self.nic.post(frame, meta);
+        self.posted = self.posted.wrapping_add(1);
+        self.fresh += 1;
+        if self.fresh < BATCH { Ok(()) } else { self.work(sink) }
+    }
+
+    fn poll_end(&mut self, sink: &mut impl FnMut(Leaving)) -> io::Result<()> {
+        self.nic.poll_end();
+        self.work(sink)
+    }
+
+    fn flush(&mut self, sink: &mut impl FnMut(Leaving)) -> io::Result<()> {
+        self.nic.flush();
+        self.work(sink)
+    }
+
+    /// Between polls the device holds nothing, so a switch here cannot cut a packet.
+    fn idle(&mut self) -> io::Result<()> {
+        while let Ok(Order { config, coalesce, done }) = self.orders.try_recv() {
+            self.nic.configure(config, coalesce);
+            let mut held = 0;
+            self.work(&mut |_| held += 1)?;
+            if held > 0 {
+                return Err(io::Error::other("the NIC held packets behind the end of a poll: a bug"));
+            }
+            self.coalesce = coalesce;
+            // Who asked may have gone.
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    fn next_frame(&self) -> u32 {
+        self.posted
+    }
+
+    fn holds(&self) -> bool {
+        self.coalesce && self.posted != self.left
+    }
+
+    fn tally(&self) -> (Counters, u64) {
+        (self.nic.counters(), self.nic.digest())
+    }
+}
+
+impl Handle {
+    /// Has the lane work with a config; what it is given for the answer ends with the lane.
+    pub(crate) fn configure(&self, config: Config, coalesce: bool) -> Receiver<()> {
+        let (done, answer) = channel();
+        // A lane that is gone answers nothing.
+        let _ = self.orders.send(Order { config, coalesce, done });
+        answer
+    }
+}
+
+fn leaving(packet: Delivered) -> Leaving {
+    let (first, segs, vlan) = (packet.first, packet.segs, packet.meta.vlan);
+    let (form, packet) = match packet.into_virtio() {
+        Ok((header, packet)) => (Some(header), packet),
+        Err(packet) => (None, packet),
+    };
+    Leaving { first, segs, vlan, form, head: packet.header, pieces: packet.segments }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_takes_effect_between_polls_and_is_answered() {
+        let image = Image::parse(gro_nic::LINUX_6_18).unwrap();
+        let (mut lane, handle) = Lane::start(&image, Config::DEFAULT, true).unwrap();
+        assert_eq!(handle.identity.program_hash, image.program_hash);
+        assert_eq!(handle.identity.measurement, gro_nic::identity::measurement(&image));
+        let answer = handle.configure(Config::DEFAULT, false);
+        assert!(answer.try_recv().is_err());
+        lane.idle().unwrap();
+        answer.try_recv().unwrap();
+        let mut out = Vec::new();
+        for number in 0..3 * BATCH {
+            assert_eq!(lane.next_frame(), number);
+            lane.receive(vec![number as u8; 60].into(), Meta::default(), &mut |packet| out.push(packet))
+                .unwrap();
+            assert!(!lane.holds());
+        }
+        lane.poll_end(&mut |packet| out.push(packet)).unwrap();
+        assert!(out.iter().map(|packet| packet.first).eq(0..3 * BATCH));
+        assert!(lane.tally().0.bypass[gro_core::Bypass::Declined as usize] > 0);
+    }
+}
