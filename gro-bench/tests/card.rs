@@ -161,7 +161,7 @@ fn a_lane_of_many_decides_as_one_core_and_as_userspace_over_its_frames() {
     assert!(current, "the image is built from other sources; run cargo xtask images");
     let folder = path("tcp4-bulk").parent().unwrap().to_owned();
     let manifest = Manifest::read(&folder.join(FILE_NAME)).unwrap().unwrap();
-    let mut busy = 0;
+    let mut busy = 0_u32;
     for listed in &manifest.traces {
         let name = listed.file.trim_end_matches(".pcapng.zst");
         let mut trace = Trace::open(&folder.join(&listed.file)).unwrap();
@@ -177,16 +177,19 @@ fn a_lane_of_many_decides_as_one_core_and_as_userspace_over_its_frames() {
             play(&mut of_card, &trace, &engine, |_| true);
             for (lane, out) in of_card.out.iter().enumerate() {
                 let takes = |number: usize| of_card.card.lane_of(trace.frames[number].hash) == lane;
-                let mut of_nic = OfNic { nic: Nic::new(&image, &config).unwrap(), out: Out::default() };
-                play(&mut of_nic, &trace, &engine, takes);
                 let mut of_user = OfUser { engine: Engine::new(engine), out: Out::default() };
                 play(&mut of_user, &trace, &engine, takes);
                 let digest = of_card.card.lanes()[lane].digest();
-                assert_eq!(digest, of_nic.nic.digest(), "{name}, lane {lane} of {lanes}");
                 assert_eq!(digest, of_user.engine.state().digest.value(), "{name}, lane {lane} of {lanes}");
-                assert_eq!(out, &of_nic.out);
                 assert_eq!(out, &of_user.out);
-                busy += u32::from(!out.0.is_empty());
+                // A lane without frames is the same on every card.
+                if !out.0.is_empty() {
+                    let mut of_nic = OfNic { nic: Nic::new(&image, &config).unwrap(), out: Out::default() };
+                    play(&mut of_nic, &trace, &engine, takes);
+                    assert_eq!(digest, of_nic.nic.digest(), "{name}, lane {lane} of {lanes}");
+                    assert_eq!(out, &of_nic.out);
+                    busy += 1;
+                }
             }
             let frames: u64 = of_card.card.lanes().iter().map(|nic| nic.counters().wire_packets).sum();
             assert_eq!(frames, trace.frames.len() as u64);

@@ -39,8 +39,8 @@ pub struct NicConfig {
     /// Instructions within which the firmware must wait for the host, take an event or complete a packet; the worst case of a whole RX
     /// ring is below a tenth of the default.
     pub run_limit: u64,
-    /// `true`: when the device fails the driver gives it up ([`Nic::give_up`]) and goes on without it; [`Nic::health`] tells. `false`: the
-    /// failure is an error of [`Nic::deliver`].
+    /// `true`: when the device fails, or holds every buffer, the driver gives it up ([`Nic::give_up`]) and goes on without it;
+    /// [`Nic::health`] tells. `false`: the failure is an error of [`Nic::deliver`].
     pub watchdog: bool,
 }
 
