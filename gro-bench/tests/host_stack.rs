@@ -1,4 +1,5 @@
 //! Two smoltcp hosts through the NIC: a stack that shares nothing with Linux takes its packets.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_bench::host_stack::{Transfer, Transferred, run};
 use gro_core::{Bypass, Config};

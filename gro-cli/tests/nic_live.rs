@@ -1,8 +1,12 @@
 //! `gro nic run` and `gro offload` on live traffic: small cells of what `cargo xtask acceptance nic` measures in full.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_bench::live::traffic::{self, Load};
 use gro_bench::live::{Counters, GsoWatch, KernelLog, LiveError, Options, Place, RunningNic, Topology};
+use gro_bench::trace::Trace;
+use gro_bench::{EngineConfig, backend};
+use gro_core::{Config, Release};
 use gro_nic::{Image, ImageBuilder};
 use std::path::Path;
 use std::process::Output;
@@ -77,6 +81,35 @@ fn a_stack_gets_what_the_completions_say() {
         // Without it frames go their usual way.
         assert!(traffic::run(&topology, &Load { bytes: 1_000_000, ..Load::default() }).unwrap().is_intact());
     }
+}
+
+/// A capture goes through the device as through userspace.
+#[test]
+fn a_capture_is_played_and_decided_as_in_userspace() {
+    let _turn = turn();
+    let Some(topology) = hosts(Options::default()) else { return };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces/tcp-mixed.pcapng.zst");
+    let output = topology
+        .host(Place::B)
+        .within(|| {
+            let mut command = std::process::Command::new(GRO);
+            command.args(["nic", "run", "-j", "--tap", "gro1", "--rx"]).arg(&file);
+            Ok::<_, LiveError>(command.output().unwrap())
+        })
+        .unwrap();
+    assert_eq!(said(&output).0, 0, "{}", said(&output).1);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let counters = &status["counters"];
+
+    let trace = Trace::open(&file).unwrap();
+    let config = Config { tunnels: 0, ..Config::DEFAULT };
+    let profile = Release::by_name(status["profile"].as_str().unwrap()).unwrap();
+    let engine = EngineConfig { profile, ..EngineConfig::of(config) };
+    let wanted = backend::by_name("user").unwrap().run(&trace, &engine).unwrap();
+    let digest = wanted.decision_digest.map(|digest| format!("{digest:016x}"));
+    assert_eq!(counters["cpus"][0]["decision_digest"].as_str(), digest.as_deref());
+    assert_eq!(counters["wire_packets"], trace.frames.len());
+    assert!(counters["merged_packets"].as_u64() > Some(0) && counters["guards"]["tap_refused"] == 0, "{status:#}");
 }
 
 /// As many bytes as the tc program can build a packet of, so that both have one config.

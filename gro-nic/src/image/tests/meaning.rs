@@ -120,9 +120,9 @@ fn another_layout_is_refused_by_its_first_row() {
 fn a_schema_that_contradicts_itself_or_the_device_is_refused() {
     // Parameters by their place in the schema.
     const RX_ENTRIES: usize = 0;
-    const MAX_SIZE: usize = 2;
-    const UDP: usize = 5;
-    const TUNNELS: usize = 8;
+    const MAX_SIZE: usize = 3;
+    const UDP: usize = 6;
+    const TUNNELS: usize = 9;
     let with = |change: fn(&mut Vec<Parameter>)| {
         let mut builder = builder();
         change(&mut builder.config);
