@@ -1,7 +1,5 @@
 //! What two engines must agree on before one takes over from the other, as numbers that the host compares.
 
-use crate::image::Image;
-use crate::machine::{Core as _, Machine};
 use gro_core::Config;
 use sha2::{Digest as _, Sha256};
 
@@ -40,13 +38,6 @@ pub fn config_hash(profile: &str, config: &Config) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// What [`crate::Nic::measurement`] must give for a device that was loaded with this image and nothing else.
-pub fn measurement(image: &Image) -> [u8; 32] {
-    let mut imem = vec![0; image.memory.imem.size as usize];
-    Machine::new(image).read_code(0, &mut imem);
-    Sha256::digest(&imem).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,11 +69,11 @@ mod tests {
     #[test]
     fn a_flipped_bit_of_code_shows_in_the_measurement() {
         let image = Image::parse(crate::LINUX_6_18).unwrap();
-        let right = measurement(&image);
+        let right = image.measurement();
         let nic = Nic::new(&image, &NicConfig::default()).unwrap();
         assert_eq!(nic.measurement(), right);
         let mut other = image.clone();
         *other.code.bytes.last_mut().unwrap() ^= 1;
-        assert_ne!(measurement(&other), right);
+        assert_ne!(other.measurement(), right);
     }
 }

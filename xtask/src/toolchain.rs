@@ -117,6 +117,10 @@ impl Toolchain {
                 let script = folder.join("link.ld");
                 flags.extend([format!("-Clinker={linker}"), format!("-Clink-arg=-T{}", script.display())]);
                 flags.extend(["-Clinker-flavor=ld.lld", "-Crelocation-model=static"].map(String::from));
+                if matches!(target, Target::Nic64) {
+                    // Its instructions are longer, and instruction memory is not.
+                    flags.push("-Copt-level=s".to_owned());
+                }
                 true
             }
         };

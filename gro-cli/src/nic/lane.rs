@@ -146,7 +146,7 @@ mod tests {
         let image = Image::parse(gro_nic::LINUX_6_18).unwrap();
         let (mut lane, handle) = Lane::start(&image, Config::DEFAULT, true).unwrap();
         assert_eq!(handle.identity.program_hash, image.program_hash);
-        assert_eq!(handle.identity.measurement, gro_nic::identity::measurement(&image));
+        assert_eq!(handle.identity.measurement, image.measurement());
         let answer = handle.configure(Config::DEFAULT, false);
         assert!(answer.try_recv().is_err());
         lane.idle().unwrap();

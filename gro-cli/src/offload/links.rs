@@ -6,7 +6,7 @@ use gro_bench::hex;
 use gro_core::{Config, Release};
 use gro_ebpf::live::{Attachment, LiveError, committed_tag};
 use gro_nic::Image;
-use gro_nic::identity::{config_hash, measurement};
+use gro_nic::identity::config_hash;
 use serde::Serialize;
 use std::fmt;
 
@@ -79,7 +79,7 @@ pub(super) fn compare(
         ));
     }
 
-    let expected = image.map(|image| (hex(&image.id), hex(&measurement(image)), hex(&image.program_hash)));
+    let expected = image.map(|image| (hex(&image.id), hex(&image.measurement()), hex(&image.program_hash)));
     let none = || "no image of this build".to_owned();
     let (id, memory, stated) = expected.unwrap_or_else(|| (none(), none(), none()));
     links.push(link("image", status.image_id.clone(), id, "the NIC was loaded with another image"));

@@ -13,7 +13,7 @@ pub(super) fn refusal(error: &ImageError) -> u32 {
         E::Truncated { .. } => load::TRUNCATED,
         E::TooLong { .. } => load::TOO_LONG,
         E::Magic => load::MAGIC,
-        E::Abi { .. } => load::ABI,
+        E::Abi { .. } | E::Contract { .. } | E::ContractHash => load::ABI,
         E::Reserved { .. } => load::RESERVED,
         E::Id => load::ID,
         E::SectionHash { .. } => load::SECTION_HASH,
@@ -24,12 +24,19 @@ pub(super) fn refusal(error: &ImageError) -> u32 {
         | E::Misaligned { .. }
         | E::OutOfFile { .. }
         | E::Overlap { .. }
+        | E::Order { .. }
+        | E::Flags { .. }
+        | E::Gap { .. }
+        | E::Trailing(_)
+        | E::Padding { .. }
         | E::Sizes { .. } => load::SECTIONS,
-        E::Isa { .. } => load::ISA,
+        E::Isa { .. } | E::NotLoaded { .. } => load::ISA,
         E::MemoryMap { .. } | E::OutOfMemory { .. } => load::MEMORY,
-        E::Entry { .. } | E::Stack { .. } => load::START,
+        E::Entry { .. } | E::Stack { .. } | E::StackBound { .. } => load::START,
         // What the host reads and the core does not.
-        _ => load::DOCUMENTS,
+        E::Profile | E::Rules { .. } | E::Schema { .. } | E::Manifest { .. } | E::Signature { .. } => {
+            load::DOCUMENTS
+        }
     }
 }
 
@@ -61,16 +68,5 @@ pub fn load_status(status: u32) -> &'static str {
 pub(super) fn measure<C: Core>(core: &C, image: &Image) -> [u8; 32] {
     let mut imem = vec![0; image.memory.imem.size as usize];
     core.read_code(0, &mut imem);
-    Sha256::digest(&imem).into()
-}
-
-/// What a device measures that has loaded `image`: SHA-256 over all of its instruction memory, zeros where no code is.
-pub fn expected_measurement(image: &Image) -> [u8; 32] {
-    let mut imem = vec![0; image.memory.imem.size as usize];
-    let start = image.code.address.wrapping_sub(image.memory.imem.base) as usize;
-    let place = imem.get_mut(start..).and_then(|rest| rest.get_mut(..image.code.bytes.len()));
-    if let Some(place) = place {
-        place.copy_from_slice(&image.code.bytes);
-    }
     Sha256::digest(&imem).into()
 }

@@ -8,7 +8,7 @@ mod port;
 
 use std::fmt;
 
-pub use boot::{expected_measurement, load_status};
+pub use boot::load_status;
 use port::Port;
 pub use port::{Arrival, Buffers, Frame};
 

@@ -2,7 +2,7 @@
 
 use super::{Nic, NicConfig, NicError};
 use crate::abi::{self, bar, load, memory, packet, register, status};
-use crate::device::{Buffers, Device, expected_measurement, load_status};
+use crate::device::{Buffers, Device, load_status};
 use crate::image::{Image, ImageError, MAX_FILE};
 use crate::machine::Core;
 
@@ -62,7 +62,7 @@ impl<C: Core> Nic<C> {
             flushed: None,
             health: Default::default(),
         };
-        if nic.measurement != expected_measurement(image) {
+        if nic.measurement != image.measurement() {
             return Err(NicError::Measurement);
         }
         for (offset, value) in [

@@ -160,6 +160,11 @@ impl Image {
         }
     }
 
+    /// What a device measures that has loaded the rv32imc program.
+    pub fn measurement(&self) -> [u8; 32] {
+        self.code.measurement(&self.memory.imem)
+    }
+
     /// Whether the image is signed with the private half of `key`.
     ///
     /// # Errors
