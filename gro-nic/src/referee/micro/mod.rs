@@ -92,7 +92,7 @@ pub fn measure(core: &mut impl Core) -> Result<Measured, CoreError> {
 const LIMIT: u64 = 1000;
 
 /// An image of this code.
-fn image(code: Vec<u8>) -> Image {
+pub(super) fn image(code: Vec<u8>) -> Image {
     let memory_size = code.len() as u32;
     let region = |base, size| Region { base, size, wait_states: 0 };
     Image {
