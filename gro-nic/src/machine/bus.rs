@@ -85,7 +85,7 @@ impl Bus {
         if !(address as usize).is_multiple_of(SIZE) {
             return Err(Fault::Misaligned { address, size: SIZE as u32 });
         }
-        for memory in [&self.packet, &self.dmem, &self.imem] {
+        for memory in [&self.dmem, &self.packet, &self.imem] {
             if let Some(bytes) = memory.get::<SIZE>(address) {
                 let mut word = [0; 4];
                 word[..SIZE].copy_from_slice(bytes);
@@ -101,7 +101,7 @@ impl Bus {
         if !(address as usize).is_multiple_of(SIZE) {
             return Err(Fault::Misaligned { address, size: SIZE as u32 });
         }
-        for memory in [&mut self.packet, &mut self.dmem] {
+        for memory in [&mut self.dmem, &mut self.packet] {
             let wait_states = memory.wait_states;
             if let Some(bytes) = memory.get_mut::<SIZE>(address) {
                 bytes.copy_from_slice(&value.to_le_bytes()[..SIZE]);
@@ -153,12 +153,14 @@ impl Memory {
 
     #[inline(always)]
     fn get<const SIZE: usize>(&self, address: u32) -> Option<&[u8; SIZE]> {
-        self.bytes.get(address.wrapping_sub(self.base) as usize..)?.first_chunk()
+        let start = address.wrapping_sub(self.base) as usize;
+        self.bytes.get(start..start.wrapping_add(SIZE))?.first_chunk()
     }
 
     #[inline(always)]
     fn get_mut<const SIZE: usize>(&mut self, address: u32) -> Option<&mut [u8; SIZE]> {
-        self.bytes.get_mut(address.wrapping_sub(self.base) as usize..)?.first_chunk_mut()
+        let start = address.wrapping_sub(self.base) as usize;
+        self.bytes.get_mut(start..start.wrapping_add(SIZE))?.first_chunk_mut()
     }
 }
 

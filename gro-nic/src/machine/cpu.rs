@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::Stop;
 use super::bus::Bus;
 use super::decode::{Kind, Op};
-use super::timing::{Clock, decode_program, signed_division, unsigned_division};
+use super::timing::{Clock, MULTIPLY_HIGH, decode_program, signed_division, unsigned_division};
 use crate::abi::memory::IMEM_BASE;
 
 /// Why the machine stopped, and where.
@@ -59,18 +59,28 @@ pub enum Fault {
 #[derive(Debug)]
 pub(super) struct Cpu {
     program: Vec<Op>,
-    /// x0 to x31; x32 takes what is written to x0. Sized so that a masked number needs no check.
-    registers: [u32; 64],
-    pc: u32,
+    /// x0 to x31; x32 takes what is written to x0. Sized so that a number needs no check.
+    registers: [u32; 256],
+    /// The next instruction, in half words from the start of instruction memory.
+    at: u32,
+    /// The one executed before.
+    before: u32,
     retired: u64,
     clock: Clock,
 }
 
 impl Cpu {
     pub(super) fn new(imem: &[u8], entry: u32, stack_top: u32) -> Self {
-        let mut registers = [0; 64];
+        let mut registers = [0; 256];
         registers[2] = stack_top;
-        Self { program: decode_program(imem), registers, pc: entry, retired: 0, clock: Clock::START }
+        Self {
+            program: decode_program(imem),
+            registers,
+            at: half_words(entry),
+            before: u32::MAX,
+            retired: 0,
+            clock: Clock::START,
+        }
     }
 
     pub(super) fn retired(&self) -> u64 {
@@ -89,37 +99,44 @@ impl Cpu {
     /// Runs up to and including the next `wfi`, or `limit` instructions.
     pub(super) fn run(&mut self, bus: &mut Bus, limit: u64) -> Result<Stop, Trap> {
         // Locals, so that the loop keeps them in registers.
-        let mut pc = self.pc;
+        let (mut at, mut before) = (self.at, self.before);
         let mut clock = self.clock;
         clock.wake();
         let mut left = limit;
         let x = &mut self.registers;
+        let program = &self.program[..];
         let stop = loop {
-            let Some(op) = self.program.get((pc.wrapping_sub(IMEM_BASE) >> 1) as usize) else {
+            let Some(op) = program.get(at as usize) else {
                 break Err(Fault::Fetch);
             };
             if left == 0 {
                 break Ok(Stop::Budget);
             }
-            let a = x[usize::from(op.rs1 & 63)];
-            let b = x[usize::from(op.rs2 & 63)];
+            let a = x[usize::from(op.rs1)];
+            let b = x[usize::from(op.rs2)];
             let imm = op.imm as u32;
-            let mut next = pc.wrapping_add(u32::from(op.length));
+            let mut next = at.wrapping_add(u32::from(op.length / 2));
             // Every arm tells the clock what it did, and has a value: branches and stores have the sink as destination.
             macro_rules! single {
                 ($value:expr) => {{
-                    clock.execute(u64::from(op.cycles), op.stalls);
+                    clock.execute(1);
+                    $value
+                }};
+            }
+            macro_rules! multiple {
+                ($cycles:expr, $value:expr) => {{
+                    clock.execute($cycles);
                     $value
                 }};
             }
             macro_rules! branch {
                 ($condition:expr) => {{
-                    let behind = (next.wrapping_sub(IMEM_BASE) >> 1) as usize;
+                    let behind = next as usize;
                     if $condition {
-                        next = pc.wrapping_add(imm);
-                        clock.branch_taken(op.late, || self.program.get(behind));
+                        next = at.wrapping_add((op.imm >> 1) as u32);
+                        clock.branch_taken(u64::from(op.late), || program.get(behind));
                     } else {
-                        clock.branch_not_taken(|| self.program.get(behind));
+                        clock.branch_not_taken(|| program.get(behind));
                     }
                     0
                 }};
@@ -146,27 +163,24 @@ impl Cpu {
                     }
                 };
             }
-            macro_rules! divide {
-                ($cycles:expr, $value:expr) => {{
-                    clock.execute($cycles, op.stalls);
-                    $value
-                }};
-            }
             let value = match op.kind {
                 Kind::Lui => single!(imm),
-                Kind::Auipc => single!(pc.wrapping_add(imm)),
+                Kind::Auipc => single!(address(at).wrapping_add(imm)),
                 Kind::Jal => {
-                    let link = next;
-                    next = pc.wrapping_add(imm);
-                    clock.jump(op.late);
+                    let link = address(next);
+                    next = at.wrapping_add((op.imm >> 1) as u32);
+                    clock.jump(u64::from(op.late));
                     link
                 }
                 Kind::Jalr => {
-                    let link = next;
-                    next = a.wrapping_add(imm) & !1;
-                    let target = self.program.get((next.wrapping_sub(IMEM_BASE) >> 1) as usize);
-                    let late = target.is_some_and(|target| target.straddles);
-                    clock.jump_register(u64::from(late), op.rs1, op.rd == op.rs1);
+                    let link = address(next);
+                    let target = a.wrapping_add(imm);
+                    next = half_words(target);
+                    let late = program.get(next as usize).is_some_and(|op| op.straddles(target));
+                    let computed = program
+                        .get(before as usize)
+                        .is_some_and(|before| before.kind.is_computation() && before.rd == op.rs1);
+                    clock.jump_register(u64::from(late), op.rs1, computed, op.rd == op.rs1);
                     link
                 }
                 Kind::Beq => branch!(a == b),
@@ -203,12 +217,14 @@ impl Cpu {
                 Kind::Or => single!(a | b),
                 Kind::And => single!(a & b),
                 Kind::Mul => single!(a.wrapping_mul(b)),
-                Kind::Mulh => single!(((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
-                Kind::Mulhsu => single!(((i64::from(a as i32) * i64::from(b)) >> 32) as u32),
-                Kind::Mulhu => single!(((u64::from(a) * u64::from(b)) >> 32) as u32),
+                Kind::Mulh => {
+                    multiple!(MULTIPLY_HIGH, ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32)
+                }
+                Kind::Mulhsu => multiple!(MULTIPLY_HIGH, ((i64::from(a as i32) * i64::from(b)) >> 32) as u32),
+                Kind::Mulhu => multiple!(MULTIPLY_HIGH, ((u64::from(a) * u64::from(b)) >> 32) as u32),
                 Kind::Div | Kind::Rem => {
                     let (dividend, divisor) = (a as i32, b as i32);
-                    divide!(
+                    multiple!(
                         signed_division(divisor),
                         match (op.kind, divisor) {
                             (Kind::Div, 0) => u32::MAX,
@@ -218,33 +234,41 @@ impl Cpu {
                         }
                     )
                 }
-                Kind::Divu => divide!(unsigned_division(b), a.checked_div(b).unwrap_or(u32::MAX)),
-                Kind::Remu => divide!(unsigned_division(b), a.checked_rem(b).unwrap_or(a)),
+                Kind::Divu => multiple!(unsigned_division(b), a.checked_div(b).unwrap_or(u32::MAX)),
+                Kind::Remu => multiple!(unsigned_division(b), a.checked_rem(b).unwrap_or(a)),
                 Kind::Fence => {
-                    clock.fence(op.late);
+                    clock.fence(u64::from(op.late));
                     0
                 }
                 Kind::Wfi => {
                     left -= 1;
                     clock.sleep();
-                    pc = next;
+                    (before, at) = (at, next);
                     break Ok(Stop::Waiting);
                 }
-                Kind::Illegal => break Err(Fault::Illegal { word: word_at(bus.imem(), pc) }),
+                Kind::Illegal => break Err(Fault::Illegal { word: word_at(bus.imem(), at) }),
             };
-            x[usize::from(op.rd & 63)] = value;
+            x[usize::from(op.rd)] = value;
             left -= 1;
-            pc = next;
+            (before, at) = (at, next);
         };
-        self.pc = pc;
+        (self.at, self.before) = (at, before);
         self.clock = clock;
         self.retired += limit - left;
-        stop.map_err(|fault| Trap { pc, fault })
+        stop.map_err(|fault| Trap { pc: address(at), fault })
     }
 }
 
-fn word_at(imem: &[u8], pc: u32) -> u32 {
-    let start = pc.wrapping_sub(IMEM_BASE) as usize;
-    let byte = |index: usize| u32::from(imem.get(start.wrapping_add(index)).copied().unwrap_or(0));
+fn address(half_words: u32) -> u32 {
+    IMEM_BASE.wrapping_add(half_words.wrapping_mul(2))
+}
+
+/// Its lowest bit is dropped.
+fn half_words(address: u32) -> u32 {
+    address.wrapping_sub(IMEM_BASE) >> 1
+}
+
+fn word_at(imem: &[u8], at: u32) -> u32 {
+    let byte = |index: usize| u32::from(imem.get(at as usize * 2 + index).copied().unwrap_or(0));
     byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
 }

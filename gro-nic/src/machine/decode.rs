@@ -33,14 +33,10 @@ pub(crate) struct Op {
     pub(crate) imm: i32,
     /// Bytes of the instruction, 2 or 4.
     pub(crate) length: u8,
-    /// Cycles it takes where it stands; see `timing`.
-    pub(crate) cycles: u8,
     /// Cycles more that its target takes to be fetched, if that is known.
-    pub(crate) late: u64,
-    /// The instruction behind it waits for its result.
+    pub(crate) late: u8,
+    /// A load that the instruction behind it waits for.
     pub(crate) stalls: bool,
-    /// A jump to this instruction costs a cycle more: four bytes across a word boundary.
-    pub(crate) straddles: bool,
 }
 
 impl Kind {
@@ -68,6 +64,12 @@ impl Kind {
 }
 
 impl Op {
+    /// Whether it reaches across a word boundary, so that a jump to it, at `address`, costs a cycle more.
+    #[inline(always)]
+    pub(super) fn straddles(&self, address: u32) -> bool {
+        address & 2 != 0 && self.length == 4
+    }
+
     /// Whether the instruction waits for a load of register `rd` that is not answered: it reads the register, or would write it at once.
     /// The core compares register numbers, so a load of `x0` delays what computes `x0`.
     pub(crate) fn waits_for_load_of(&self, rd: u8) -> bool {
@@ -231,18 +233,7 @@ fn short(kind: Kind, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
 
 const fn op(kind: Kind, rd: u32, rs1: u32, rs2: u32, imm: i32, length: u8) -> Op {
     let rd = if rd == 0 { SINK } else { rd as u8 };
-    Op {
-        kind,
-        rd,
-        rs1: rs1 as u8,
-        rs2: rs2 as u8,
-        imm,
-        length,
-        cycles: 1,
-        late: 0,
-        stalls: false,
-        straddles: false,
-    }
+    Op { kind, rd, rs1: rs1 as u8, rs2: rs2 as u8, imm, length, late: 0, stalls: false }
 }
 
 fn bits(word: u32, from: u32, count: u32) -> u32 {

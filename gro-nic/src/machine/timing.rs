@@ -35,8 +35,8 @@ pub(super) struct Clock {
     arrive: u64,
     /// The cycle in which the youngest access to memory is answered. Until then nothing leaves the execute stage (EX) but branches.
     answer: u64,
-    /// Destinations of the last two loads and the cycles in which they are answered.
-    loads: [(u8, u64); 2],
+    /// The last two loads: the cycle in which each is answered, times 256, and the register it loads.
+    loads: [u64; 2],
     asleep: bool,
 }
 
@@ -50,19 +50,18 @@ const WAKE_UP: u64 = 2;
 impl Clock {
     /// The first instruction is issued in cycle 0.
     pub(super) const START: Self =
-        Self { issue: 0, arrive: 0, answer: 0, loads: [(SINK, 0); 2], asleep: false };
+        Self { issue: 0, arrive: 0, answer: 0, loads: [SINK as u64; 2], asleep: false };
 
     /// Cycles so far: up to the issue of the next instruction, or to the sleep of the core.
     pub(super) fn now(&self) -> u64 {
         self.issue
     }
 
-    /// An instruction that takes EX for `cycles`. `stalls`: the one behind is a jump to its result, and waits a cycle for it.
+    /// An instruction that takes EX for `cycles`.
     #[inline(always)]
-    pub(super) fn execute(&mut self, cycles: u64, stalls: bool) {
-        let left = (self.issue + cycles).max(self.answer) + u64::from(stalls);
-        self.arrive = if stalls { left } else { self.issue + 1 };
-        self.issue = left;
+    pub(super) fn execute(&mut self, cycles: u64) {
+        self.arrive = self.issue + 1;
+        self.issue = (self.issue + cycles).max(self.answer);
     }
 
     /// `stalls`: the one behind waits for the answer.
@@ -70,7 +69,7 @@ impl Clock {
     pub(super) fn load(&mut self, wait: u64, rd: u8, stalls: bool) {
         let granted = self.access(wait);
         self.issue = if stalls { self.answer } else { granted };
-        self.loads = [(rd, self.answer), self.loads[0]];
+        self.loads = [self.answer << 8 | u64::from(rd), self.loads[0]];
     }
 
     #[inline(always)]
@@ -92,8 +91,9 @@ impl Clock {
     pub(super) fn branch_not_taken<'a>(&mut self, next: impl FnOnce() -> Option<&'a Op>) {
         self.issue += 1;
         self.arrive = self.issue;
-        if self.issue < self.answer && next().is_some_and(|next| next.waits_for_load_of(self.loads[0].0)) {
-            self.issue = self.issue.max(self.loads[0].1);
+        if self.issue < self.answer && next().is_some_and(|next| next.waits_for_load_of(self.loads[0] as u8))
+        {
+            self.issue = self.issue.max(self.loads[0] >> 8);
         }
     }
 
@@ -102,9 +102,9 @@ impl Clock {
     pub(super) fn branch_taken<'a>(&mut self, late: u64, next: impl FnOnce() -> Option<&'a Op>) {
         let mut ready = self.issue + 2;
         if ready <= self.answer {
-            let (register, answer) = self.loads[0];
-            let held = answer == self.answer
-                && next().is_some_and(|next| next.kind == Kind::Jalr && next.rs1 == register);
+            let load = self.loads[0];
+            let held = load >> 8 == self.answer
+                && next().is_some_and(|next| next.kind == Kind::Jalr && next.rs1 == load as u8);
             ready = self.answer + u64::from(held);
         }
         self.follow(ready, late, 0);
@@ -116,14 +116,16 @@ impl Clock {
         self.redirect(self.arrive, late, 0);
     }
 
-    /// The base may come from a load, not earlier than the cycle after its answer. `own`: the link is written to the base. Then ID, which
-    /// still holds the jump, waits until it has left EX, as if it were another one behind it.
+    /// The base may come from a load, not earlier than the cycle after its answer. `computed`: it comes from the instruction before, when
+    /// that has left EX. `own`: the link is written to the base; then ID, which still holds the jump, waits until it has left EX, as if it
+    /// were another one behind it.
     #[inline(always)]
-    pub(super) fn jump_register(&mut self, late: u64, base: u8, own: bool) {
-        let mut decided = self.arrive;
-        for (register, answer) in self.loads {
-            if register == base {
-                decided = decided.max(answer + 1);
+    pub(super) fn jump_register(&mut self, late: u64, base: u8, computed: bool, own: bool) {
+        self.issue += u64::from(computed);
+        let mut decided = if computed { self.issue } else { self.arrive };
+        for load in self.loads {
+            if load as u8 == base {
+                decided = decided.max((load >> 8) + 1);
             }
         }
         if decided > self.issue {
@@ -169,7 +171,7 @@ impl Clock {
     }
 }
 
-/// Decodes every half word of instruction memory, whether an instruction starts there or not, and prices it.
+/// Decodes every half word of instruction memory, whether an instruction starts there or not, and notes what it costs beyond its kind.
 pub(super) fn decode_program(imem: &[u8]) -> Vec<Op> {
     let half = |index: usize| {
         imem.get(index * 2..index * 2 + 2).map_or(0, |bytes| u32::from(bytes[0]) | u32::from(bytes[1]) << 8)
@@ -179,14 +181,9 @@ pub(super) fn decode_program(imem: &[u8]) -> Vec<Op> {
 
     for index in 0..program.len() {
         let mut op = program[index];
-        op.straddles = index % 2 == 1 && op.length == 4;
-        op.cycles = base_cycles(op.kind);
         let next = index + usize::from(op.length) / 2;
         if let Some(next) = program.get(next) {
-            op.stalls = match op.kind {
-                kind if kind.is_load() => next.waits_for_load_of(op.rd),
-                kind => kind.is_computation() && next.kind == Kind::Jalr && next.reads(op.rd),
-            };
+            op.stalls = op.kind.is_load() && next.waits_for_load_of(op.rd);
         }
         program[index] = op;
     }
@@ -196,12 +193,17 @@ pub(super) fn decode_program(imem: &[u8]) -> Vec<Op> {
             let distance = if op.kind == Kind::Fence { i64::from(op.length) } else { i64::from(op.imm) };
             let target = (index as i64 * 2 + distance) / 2;
             let late = usize::try_from(target).ok().and_then(|target| program.get(target));
-            op.late = u64::from(late.is_some_and(|target| target.straddles));
+            // Addresses count from a word boundary.
+            let address = (target as u32).wrapping_mul(2);
+            op.late = u8::from(late.is_some_and(|target| target.straddles(address)));
         }
         program[index] = op;
     }
     program
 }
+
+/// Cycles of `mulh`, `mulhsu` and `mulhu`.
+pub(super) const MULTIPLY_HIGH: u64 = 5;
 
 /// Cycles of an unsigned division by `divisor`.
 #[inline(always)]
@@ -213,13 +215,4 @@ pub(super) fn unsigned_division(divisor: u32) -> u64 {
 #[inline(always)]
 pub(super) fn signed_division(divisor: i32) -> u64 {
     if divisor < 0 { 2 + u64::from((!divisor).leading_zeros()) } else { unsigned_division(divisor as u32) }
-}
-
-fn base_cycles(kind: Kind) -> u8 {
-    match kind {
-        Kind::Mulh | Kind::Mulhsu | Kind::Mulhu => 5,
-        // Priced by the divisor when it is known.
-        Kind::Div | Kind::Divu | Kind::Rem | Kind::Remu => 0,
-        _ => 1,
-    }
 }

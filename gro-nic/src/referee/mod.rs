@@ -14,3 +14,6 @@ mod tools;
 pub use memory::SharedMemory;
 pub use rtl::{Rtl, RtlCore, RtlError};
 pub use tools::{BENCH_FILES, CORE_PACKAGES, CorePackage, cache, executable, key};
+
+#[cfg(test)]
+mod tests;

@@ -200,7 +200,7 @@ impl Drop for Rtl {
 }
 
 /// A line from the bench; `gro-nic/rtl/bench.cpp` says what it may be.
-struct Answer {
+pub(super) struct Answer {
     how: How,
     instructions: u64,
     cycles: u64,
@@ -214,7 +214,7 @@ enum How {
 }
 
 impl Answer {
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let how = words.next()?;
         let instructions = words.next()?.parse().ok()?;

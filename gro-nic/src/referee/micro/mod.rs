@@ -90,7 +90,7 @@ pub fn measure(core: &mut impl Core) -> Result<Measured, CoreError> {
 const LIMIT: u64 = 1000;
 
 /// An image of this code.
-fn image(code: Vec<u8>) -> Image {
+pub(super) fn image(code: Vec<u8>) -> Image {
     Image::of_program(code, Vec::new(), Region { base: PACKET_BASE, size: PACKET_SIZE, wait_states: 0 })
 }
 
