@@ -109,7 +109,10 @@ fn a_capture_is_played_and_decided_as_in_userspace() {
     let digest = wanted.decision_digest.map(|digest| format!("{digest:016x}"));
     assert_eq!(counters["cpus"][0]["decision_digest"].as_str(), digest.as_deref());
     assert_eq!(counters["wire_packets"], trace.frames.len());
-    assert!(counters["merged_packets"].as_u64() > Some(0) && counters["guards"]["tap_refused"] == 0, "{status:#}");
+    assert!(
+        counters["merged_packets"].as_u64() > Some(0) && counters["guards"]["tap_refused"] == 0,
+        "{status:#}"
+    );
 }
 
 /// As many bytes as the tc program can build a packet of, so that both have one config.
