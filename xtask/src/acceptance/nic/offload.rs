@@ -6,6 +6,7 @@ use anyhow::Result;
 use gro_bench::live::traffic::{self, Load};
 use gro_bench::live::{Counters, LiveError, Options, Place, RunningNic, Topology};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often it changes hands.
@@ -16,7 +17,7 @@ const PHASE: Duration = Duration::from_millis(200);
 pub(super) fn figures(args: &Args) -> Result<Vec<Figure>> {
     let gro = binary(args)?;
     let what = format!("offload: TCP at 640 Mb/s, 2 flows, {SWITCHES} switches");
-    let bar = "SHA-256 equal, nothing sent again, out of order or lost, TcpInErrs 0, 0 packets merged by both, each merges in its turns only";
+    let bar = "1 GB or more, SHA-256 equal, nothing sent again, out of order or lost, TcpInErrs 0, 0 packets merged by both, each merges in its turns only";
     Ok(vec![figure(what, bar, || switches(&gro))])
 }
 
@@ -30,14 +31,16 @@ fn switches(gro: &Path) -> Result<(String, bool), LiveError> {
     let before = counters()?;
     let load = Load {
         flows: 2,
-        bytes: 2_400_000_000,
+        bytes: u64::from(SWITCHES) * 1_000_000_000,
         pace: Some(80_000_000),
         patience: Duration::from_secs(300),
         ..Load::default()
     };
+    let go_on = AtomicBool::new(true);
     let (carried, turns) = std::thread::scope(|scope| {
-        let traffic = scope.spawn(|| traffic::run(&topology, &load));
+        let traffic = scope.spawn(|| traffic::run_while(&topology, &load, &go_on));
         let turns = (0..SWITCHES).map(|turn| self::turn(&nic, turn % 2 == 0)).collect::<Result<Vec<_>, _>>();
+        go_on.store(false, Ordering::Relaxed);
         let carried = traffic.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, LiveError>((carried?, turns?))
     })?;
@@ -50,8 +53,9 @@ fn switches(gro: &Path) -> Result<(String, bool), LiveError> {
     let out_of_order = counted.get("TcpExtTCPOFOQueue");
     let lost = last.guards.get("ring_full").copied().unwrap_or(1);
     let value = format!(
-        "{} of 2 equal, {} sent again, {out_of_order} out of order, {lost} lost, {} TcpInErrs, {}; {both} merged by both; {right} of \
+        "{} MB, {} of 2 equal, {} sent again, {out_of_order} out of order, {lost} lost, {} TcpInErrs, {}; {both} merged by both; {right} of \
          {SWITCHES} turns merged by whom they should; NIC {} merged packets of {:.1} segments, program {} of {:.1}",
+        carried.bytes() / 1_000_000,
         carried.flows.iter().filter(|flow| flow.sent == flow.received).count(),
         carried.retransmitted,
         watched.errors(),
@@ -62,7 +66,7 @@ fn switches(gro: &Path) -> Result<(String, bool), LiveError> {
         program.segments_a_merge()
     );
     let holds = carried.is_intact()
-        && carried.bytes() == load.bytes
+        && carried.bytes() > 1_000_000_000
         && carried.retransmitted == 0
         && (out_of_order, lost, both, watched.errors()) == (0, 0, 0, 0)
         && watched.is_clean()
