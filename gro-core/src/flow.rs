@@ -136,9 +136,8 @@ impl Flow {
         let (held, new) = (&self.key, &packet.key);
         let mut difference = Rule::Protocol.of::<P>(held.protocol ^ new.protocol)
             | Rule::FlowLabel.of::<P>(held.label ^ new.label);
-        let macs = link_words(new.macs);
-        for index in 0..held.macs.len() {
-            difference |= Rule::Macs.of::<P>(held.macs[index] ^ macs[index]);
+        for (held, new) in held.macs.into_iter().zip(link_words(new.macs)) {
+            difference |= Rule::Macs.of::<P>(held ^ new);
         }
         for index in 0..held.addresses.len() {
             let word = in_frame_order(new.addresses[index]);

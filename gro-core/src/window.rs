@@ -24,26 +24,22 @@ impl Header {
 
     /// The frame's bytes.
     #[inline(always)]
+    #[expect(
+        unsafe_code,
+        reason = "the same bytes as words and as bytes: either view by shifts costs a NIC's core much"
+    )]
     pub fn bytes(&self) -> &[u8; STORAGE] {
         // SAFETY: the words have room for `ALIGN` and `STORAGE` bytes (checked below), all of them initialised, and a byte has no
         // alignment.
-        #[expect(
-            unsafe_code,
-            reason = "the same bytes as words and as bytes: either view by shifts costs a NIC's core much"
-        )]
-        unsafe {
-            &*self.words.as_ptr().cast::<u8>().add(ALIGN).cast()
-        }
+        unsafe { &*self.words.as_ptr().cast::<u8>().add(ALIGN).cast() }
     }
 
     /// The same, to be written.
     #[inline(always)]
+    #[expect(unsafe_code, reason = "as above")]
     pub fn bytes_mut(&mut self) -> &mut [u8; STORAGE] {
         // SAFETY: as above; every value of a byte is one of a word.
-        #[expect(unsafe_code, reason = "as above")]
-        unsafe {
-            &mut *self.words.as_mut_ptr().cast::<u8>().add(ALIGN).cast()
-        }
+        unsafe { &mut *self.words.as_mut_ptr().cast::<u8>().add(ALIGN).cast() }
     }
 
     /// With the first bytes of `frame`; the rest stays as it is.
@@ -147,6 +143,6 @@ mod tests {
         for index in 0..65 {
             assert_eq!(window.word(index), window.be32(2 + 4 * index as u32).to_be(), "{index}");
         }
-        (0..1000).for_each(|index| assert!(window.word(index) <= u32::MAX));
+        assert_eq!(window.word(1000), window.word(1000 % 64));
     }
 }

@@ -41,7 +41,7 @@ pub fn config_hash(profile: &str, config: &Config) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Nic, NicConfig};
+    use crate::{Image, Nic, NicConfig};
     use gro_core::{UdpMode, VlanMode};
 
     #[test]

@@ -62,9 +62,9 @@ impl Stream {
             4 => bytes.resize(65_500 + usize::from(value) % 100, 1),
             _ => {}
         }
-        let hash =
-            [which as u32, which as u32 / 4, 0][usize::from(value % 16 == 0) + usize::from(value % 64 == 0)];
-        let vlan = if value % 97 == 0 { 0x8100_0001 } else { 0 };
+        let hash = [which as u32, which as u32 / 4, 0]
+            [usize::from(value.is_multiple_of(16)) + usize::from(value.is_multiple_of(64))];
+        let vlan = if value.is_multiple_of(97) { 0x8100_0001 } else { 0 };
         (bytes.into(), Meta { hash, vlan, verified: value.is_multiple_of(5) })
     }
 }
