@@ -12,15 +12,18 @@ use gro_nic::referee::CORE_PACKAGES;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// What to do; without any, both benchmarks and whole traces, and write what came out.
+/// What to do; without any, benchmarks and whole traces, and write what came out.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Only install the cores and build what runs them.
     #[arg(long)]
     build: bool,
-    /// Only the first so many frames of each trace, and write nothing.
+    /// Only the first so many frames of each trace.
     #[arg(long)]
     frames: Option<usize>,
+    /// Compare, and write nothing.
+    #[arg(long)]
+    check: bool,
     /// Random programs to compare.
     #[arg(long, default_value_t = 2_000)]
     random: u64,
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let differ = document.benchmarks.iter().filter(|case| !case.equal()).count();
     println!("benchmarks: {} of {} equal", document.benchmarks.len() - differ, document.benchmarks.len());
     println!("random programs: {} of {} equal", document.random.equal, document.random.programs);
-    if args.frames.is_none() {
+    if !args.check {
         let root = images::root()?;
         fs::write(root.join(DOCUMENT), serde_json::to_string_pretty(&document)? + "\n")?;
         fs::write(root.join(PAGE), page::page(&document))?;
