@@ -143,7 +143,10 @@ impl<'a> RunningNic<'a> {
     /// It is not attached by TCX.
     pub fn detach_under_its_feet(&self) -> Result<(), LiveError> {
         let link = self.pins.directory(DEVICE).join("link");
-        std::fs::remove_file(&link).map_err(step(format!("deleting {}", link.display())))
+        std::fs::remove_file(&link).map_err(step(format!("deleting {}", link.display())))?;
+        // The kernel detaches a link that nobody refers to a little later.
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(())
     }
 
     /// `gro offload`, however it ends.
