@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Backends that run our engine.
-const ENGINES: [&str; 3] = ["user", "tc", "nic"];
+const ENGINES: [&str; 4] = ["user", "user-plain", "tc", "nic"];
 const CURE: &str = "run cargo xtask images";
 
 #[test]
