@@ -73,7 +73,7 @@ fn a_required_backend_that_is_not_there_is_exit_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());
     let message = fails(["verify".as_ref(), file.as_os_str(), "--require".as_ref(), "user,nosuch".as_ref()]);
-    assert!(message.contains("nosuch") && message.contains("user, tc, nic"), "{message}");
+    assert!(message.contains("nosuch") && message.contains("user, user-plain, tc, nic"), "{message}");
     let output = gro(["verify".as_ref(), file.as_os_str(), "--require".as_ref(), "user,nic".as_ref()]);
     assert_eq!(output.status.code(), Some(0));
 }
@@ -98,7 +98,7 @@ fn chosen_backends_run_alone() {
     };
     refused(
         &["--backends", "user,nosuch"],
-        "--backends nosuch: there is no such backend; there are user, tc, nic",
+        "--backends nosuch: there is no such backend; there are user, user-plain, tc, nic",
     );
     refused(
         &["--backends", "user,nic", "--require", "tc"],

@@ -156,7 +156,7 @@ fn a_schema_that_contradicts_itself_or_the_device_is_refused() {
     assert_eq!(with(|c| c[UDP].name = "udp".into()), is("udp", unknown));
     assert_eq!(with(|c| c.swap(UDP, TUNNELS)), is("tunnels", unknown));
     assert_eq!(with(|c| c.push(c[UDP].clone())), is("udp_forwarding", "stands there twice"));
-    assert_eq!(with(|c| drop(c.pop())), is("tunnels", "missing"));
+    assert_eq!(with(|c| drop(c.pop())), is("coalesce", "missing"));
     let name = "a name that is not 1 to 31 printable ASCII characters, zero padded";
     for bad in [String::new(), "x".repeat(32), "a b".into(), "ä".into()] {
         let mut builder = builder();
@@ -174,16 +174,16 @@ fn a_schema_that_contradicts_itself_or_the_device_is_refused() {
     let schema = |name: &str, why| E::Schema { name: name.into(), why };
     assert_eq!(changed(parameter::KIND, 9), schema("udp_forwarding", "unknown type"));
     assert_eq!(changed(parameter::RESERVED, 1), schema("udp_forwarding", "reserved bytes set"));
-    let cut = resealed(|file| set(file, field(CONFIG, section::FILE_SIZE), 9 * 64 - 1));
+    let cut = resealed(|file| set(file, field(CONFIG, section::FILE_SIZE), 11 * 64 - 1));
     assert_eq!(cut.unwrap_err(), schema("all", "no whole number of 64-byte entries"));
 }
 
 #[test]
 fn narrower_limits_are_kept_and_say_what_a_host_may_set() {
     let mut builder = builder();
-    (builder.config[2].min, builder.config[2].max) = (65_536, 100_000);
+    (builder.config[3].min, builder.config[3].max) = (65_536, 100_000);
     let image = Image::parse(&builder.build().unwrap()).unwrap();
-    let [entries, _, size, .., tunnels] = &image.config[..] else { panic!("{:?}", image.config) };
+    let [entries, _, _, size, .., tunnels, _] = &image.config[..] else { panic!("{:?}", image.config) };
     assert!(size.accepts(65_536) && size.accepts(100_000) && !size.accepts(65_535) && !size.accepts(100_001));
     assert!(entries.accepts(4096) && !entries.accepts(8192) && !entries.accepts(3) && !entries.accepts(0));
     assert!(tunnels.accepts(0) && tunnels.accepts(15) && !tunnels.accepts(16));
