@@ -7,8 +7,8 @@
 // number of wait states of a data access: it is answered 1 + WAIT cycles after it was granted, and the next one is granted
 // when it has been answered. Instruction fetch has none. Numbers are as C writes them.
 //
-// On standard input `run BUDGET`; the core then runs until it sleeps in `wfi` or has retired BUDGET instructions. The answer is
-// one line, with instructions retired and cycles since the start:
+// On standard input `run BUDGET`; the core then runs until it sleeps in `wfi` or has retired BUDGET instructions (with a `wfi` as
+// the last one it is waiting). The answer is one line, with instructions retired and cycles since the start:
 //   waiting RETIRED CYCLES
 //   budget RETIRED CYCLES
 //   trap RETIRED CYCLES PC REASON       where REASON is one of
@@ -35,6 +35,7 @@ namespace {
 // The boot ROM answers here until the image runs. Traps go to its start, where nothing is: fetching from there is the sign.
 constexpr uint32_t TRAP = 0x1000;
 constexpr uint32_t BOOT = 0x1080;
+constexpr uint32_t WFI = 0x10500073;
 // Cycles without a retired instruction after which the core is said to hang: far more than the longest division with waits.
 constexpr uint64_t PATIENCE = 100000;
 
@@ -47,7 +48,6 @@ struct Region {
     uint32_t base = 0, size = 0, wait = 0;
     uint8_t *bytes = nullptr;
 
-    // `size` bytes at `address` lie in it.
     bool holds(uint32_t address) const { return address - base < size; }
     uint32_t load(uint32_t address) const {
         uint32_t word;
@@ -93,7 +93,8 @@ class Bench {
         uint64_t seen = retired_;
         bool woken = !asleep_;
         core_.wake_i = asleep_;
-        while (trap_.empty() && retired_ < until) {
+        if (asleep_) drowsy_ = false;
+        while (trap_.empty() && (retired_ < until || drowsy_)) {
             core_.clk_i = 0;
             core_.eval();
             if (core_.sleep_o && woken && started_) {
@@ -160,7 +161,10 @@ class Bench {
     void retire(uint32_t pc) {
         if (!started_) started_ = pc == options_.entry;
         retired_ += started_;
+        drowsy_ = started_ && half_word(pc) == (WFI & 0xffff) && half_word(pc + 2) == WFI >> 16;
     }
+
+    uint32_t half_word(uint32_t pc) const { return fetch_word(pc) >> 8 * (pc & 2) & 0xffff; }
 
     // A load or store is granted; false if there is nothing that could take it.
     bool access(uint32_t &answer, uint32_t &wait) {
@@ -246,7 +250,8 @@ class Bench {
     Vreferee core_;
     uint32_t rom_[16] = {};
     uint64_t retired_ = 0, cycles_ = 0;
-    bool started_ = false, asleep_ = false;
+    // Drowsy: the youngest instruction is a `wfi`, and the core not asleep yet.
+    bool started_ = false, asleep_ = false, drowsy_ = false;
     std::string trap_;
     // Cycles until the outstanding data access is answered, and with what.
     uint32_t due_ = 0, data_ = 0;

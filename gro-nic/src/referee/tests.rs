@@ -92,7 +92,8 @@ fn a_core_pauses_waits_and_shares_its_memories() {
             core.write_packet(8, &100_u32.to_le_bytes());
             assert_eq!(core.run(4).unwrap(), Stop::Budget);
             assert_eq!(core.instructions(), 4);
-            assert_eq!(core.run(100).unwrap(), Stop::Waiting);
+            // The last one in the budget is the wait.
+            assert_eq!(core.run(5).unwrap(), Stop::Waiting);
             core.set_register(4, 7);
             assert_eq!(core.run(100).unwrap(), Stop::Waiting);
             assert_eq!(core.instructions(), 9 + 7);
