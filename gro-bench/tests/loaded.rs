@@ -1,6 +1,5 @@
 //! What the kernel says of an attached program, and its rest.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_bench::live::{LiveError, Options as Hosts, Pins, Place, Topology};
 use gro_core::{Config, Release};
