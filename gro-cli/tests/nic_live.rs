@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use gro_bench::live::traffic::{self, Load};
-use gro_bench::live::{Counters, GsoWatch, KernelLog, LiveError, Options, Place, RunningNic, Topology};
+use gro_bench::live::{
+    Counters, GsoWatch, Handover, KernelLog, LiveError, Options, Place, RunningNic, Topology,
+};
 use gro_bench::trace::Trace;
 use gro_bench::{EngineConfig, backend};
 use gro_core::{Config, Release};
@@ -115,51 +117,24 @@ fn a_capture_is_played_and_decided_as_in_userspace() {
     );
 }
 
-/// As many bytes as the tc program can build a packet of, so that both have one config.
-const BOTH: [&str; 4] = ["--gro-max-size", "16000", "--offload", "off"];
-
 #[test]
 fn coalescing_changes_hands_under_load() {
     let _turn = turn();
-    let Some(topology) = hosts(Options { rps_cpus: 1, ..Options::default() }) else { return };
-    let before = counters(&topology);
-    let mut log = KernelLog::watch().unwrap();
-    let nic = RunningNic::start(&topology, Path::new(GRO), &BOTH).unwrap();
-    nic.attach(&[]).unwrap();
-    let check = nic.offload(&["--check"]).unwrap();
-    assert_eq!(said(&check).0, 0, "{}", said(&check).1);
-
-    let load = Load { flows: 2, bytes: 400_000_000, pace: Some(80_000_000), ..Load::default() };
-    let carried = std::thread::scope(|scope| {
-        let traffic = scope.spawn(|| traffic::run(&topology, &load).unwrap());
-        let mut merged = [0, 0];
-        for turn in 0..6 {
-            std::thread::sleep(Duration::from_millis(200));
-            let on = turn % 2 == 0;
-            let switched = nic.offload(&[if on { "on" } else { "off" }]).unwrap();
-            assert_eq!(said(&switched).0, 0, "{}", said(&switched).1);
-            // What a lane counted before the switch is published by now.
-            std::thread::sleep(Duration::from_millis(50));
-            let start = [nic.status().unwrap().counters, nic.program().unwrap()];
-            std::thread::sleep(Duration::from_millis(200));
-            let end = [nic.status().unwrap().counters, nic.program().unwrap()];
-            let [by_nic, by_program] = [0, 1].map(|who: usize| end[who].since(&start[who]).merged_packets);
-            assert_eq!((by_nic > 0, by_program > 0), (on, !on), "{by_nic} {by_program}");
-            merged[usize::from(on)] += 1;
+    /// A worker that a busy machine leaves without a CPU for a second gets no more frames, and some overtake those that it has.
+    const ATTEMPTS: u32 = 3;
+    for attempt in 1..=ATTEMPTS {
+        // One CPU at the receiver's interface: a sender that moves between CPUs would reorder over a veth by itself.
+        let Some(topology) = hosts(Options { rps_cpus: 1, ..Options::default() }) else { return };
+        let mut log = KernelLog::watch().unwrap();
+        let done = Handover::run(&topology, Path::new(GRO), 6).unwrap();
+        eprintln!("{done}");
+        assert!(done.is_safe(), "{done}");
+        assert_eq!(log.warnings(), Vec::<String>::new());
+        if done.is_smooth() {
+            return;
         }
-        assert_eq!(merged, [3, 3]);
-        traffic.join().unwrap()
-    });
-    assert!(carried.is_intact() && carried.bytes() == load.bytes, "{carried:?}");
-    let program = nic.program().unwrap();
-    // One that the NIC had merged would have been seen by the program while it coalesced.
-    assert_eq!(program.guards["already_merged"], 0, "{program:?}");
-    assert_eq!((program.guards["socket"], program.carriers["lost"]), (0, 0), "{program:?}");
-    let last = nic.stop().unwrap();
-    assert_eq!(last.counters.guards["ring_full"], 0, "{last:?}");
-    let counted = counters(&topology).since(&before);
-    assert_eq!((counted.get("TcpInErrs"), counted.get("TcpExtTCPOFOQueue")), (0, 0));
-    assert_eq!((carried.retransmitted, log.warnings()), (0, Vec::new()));
+        assert!(attempt < ATTEMPTS, "{done}");
+    }
 }
 
 /// The committed image with the last bit of its constants flipped and every hash made right again.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`Topology`]: the hosts and the wires; [`Receiver`]: who coalesces at the receiver, from nobody to `gro attach`.
-//! - [`RunningNic`]: `gro nic run` at the receiver; [`GsoWatch`]: the packets that its stack gets.
+//! - [`RunningNic`]: `gro nic run` at the receiver; [`GsoWatch`]: the packets that its stack gets; [`Handover`]:
+//!   coalescing that changes hands under load.
 //! - [`traffic`]: parallel flows whose bytes are checked; [`latency`]: request and response.
 //! - [`Counters`], [`KernelLog`], [`cpu`], [`leftovers`]: what the machine says of it.
 //! - [`recording`]: what was sent and what the receiver's stack saw of it, compared.
@@ -17,6 +18,7 @@
 mod counters;
 pub mod cpu;
 mod gso;
+mod handover;
 mod kmsg;
 pub mod latency;
 pub mod leftovers;
@@ -32,6 +34,7 @@ pub mod traffic;
 
 pub use counters::Counters;
 pub use gso::{GsoSeen, GsoWatch};
+pub use handover::Handover;
 pub use kmsg::{KNOWN, KernelLog};
 pub use nic::{NicLane, NicStatus, RunningNic};
 pub use pins::Pins;

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 pub(crate) struct Lane {
     nic: Nic,
     orders: Receiver<Order>,
+    /// The one in hand.
+    order: Option<Order>,
     coalesce: bool,
     /// Frames that went to the device or wait for it, so far.
     posted: u32,
@@ -54,7 +56,7 @@ impl Lane {
         let identity = Identity { program_hash: nic.program_hash(), measurement: nic.measurement() };
         let (orders, to_lane) = channel();
         Ok((
-            Self { nic, orders: to_lane, coalesce, posted: 0, left: 0, fresh: 0 },
+            Self { nic, orders: to_lane, order: None, coalesce, posted: 0, left: 0, fresh: 0 },
             Handle { orders, identity },
         ))
     }
@@ -89,19 +91,23 @@ impl Coalescer for Lane {
         self.work(sink)
     }
 
+    fn is_asked(&mut self) -> bool {
+        self.order = self.order.take().or_else(|| self.orders.try_recv().ok());
+        self.order.is_some()
+    }
+
     /// Between polls the device holds nothing, so a switch here cannot cut a packet.
-    fn idle(&mut self) -> io::Result<()> {
-        while let Ok(Order { config, coalesce, done }) = self.orders.try_recv() {
-            self.nic.configure(config, coalesce);
-            let mut held = 0;
-            self.work(&mut |_| held += 1)?;
-            if held > 0 {
-                return Err(io::Error::other("the NIC held packets behind the end of a poll: a bug"));
-            }
-            self.coalesce = coalesce;
-            // Who asked may have gone.
-            let _ = done.send(());
+    fn answer(&mut self) -> io::Result<()> {
+        let Some(Order { config, coalesce, done }) = self.order.take() else { return Ok(()) };
+        self.nic.configure(config, coalesce);
+        let mut held = 0;
+        self.work(&mut |_| held += 1)?;
+        if held > 0 {
+            return Err(io::Error::other("the NIC held packets behind the end of a poll: a bug"));
         }
+        self.coalesce = coalesce;
+        // Who asked may have gone.
+        let _ = done.send(());
         Ok(())
     }
 
@@ -149,7 +155,9 @@ mod tests {
         assert_eq!(handle.identity.measurement, image.measurement());
         let answer = handle.configure(Config::DEFAULT, false);
         assert!(answer.try_recv().is_err());
-        lane.idle().unwrap();
+        assert!(lane.is_asked() && lane.is_asked());
+        lane.answer().unwrap();
+        assert!(!lane.is_asked());
         answer.try_recv().unwrap();
         let mut out = Vec::new();
         for number in 0..3 * BATCH {

@@ -29,11 +29,17 @@ pub trait Coalescer {
     /// It cannot go on.
     fn flush(&mut self, sink: &mut impl FnMut(Leaving)) -> io::Result<()>;
 
-    /// Between two polls, at least ten times a second: the time to do what somebody else asked for.
+    /// Whether somebody asked for something that is to be done between two polls. It is looked at before each poll, and at least ten
+    /// times a second.
+    fn is_asked(&mut self) -> bool {
+        false
+    }
+
+    /// Does what was asked for. What was counted so far is published by then.
     ///
     /// # Errors
     /// It cannot go on.
-    fn idle(&mut self) -> io::Result<()> {
+    fn answer(&mut self) -> io::Result<()> {
         Ok(())
     }
 

@@ -50,7 +50,9 @@ impl<C: Coalescer> Player<C> {
     /// The coalescer or the device takes nothing any more.
     pub fn poll(&mut self, frames: impl IntoIterator<Item = (Bytes, Meta)>) -> io::Result<()> {
         let Self { coalescer, out, .. } = self;
-        coalescer.idle()?;
+        if coalescer.is_asked() {
+            coalescer.answer()?;
+        }
         out.base = coalescer.next_frame();
         for (frame, meta) in frames {
             out.frames.push((frame.clone(), VirtioNetHdr::default()));

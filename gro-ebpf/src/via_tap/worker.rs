@@ -114,7 +114,10 @@ impl<C: Coalescer> Worker<'_, C> {
             if now - self.beaten >= BEAT_NS {
                 self.beat(now)?;
             }
-            self.coalescer.idle()?;
+            if self.coalescer.is_asked() {
+                self.publish();
+                self.coalescer.answer()?;
+            }
             let frames = self.poll()?;
             if frames == 0 || now - self.published >= PUBLISH_NS {
                 self.published = now;
