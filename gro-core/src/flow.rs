@@ -19,7 +19,7 @@ pub struct Flow {
     pub hash: u32,
     /// VLAN metadata of the first frame.
     pub vlan: u32,
-    /// Flow identity; MAC addresses, addresses and ports as [`in_frame_order`] and [`link_words`] have them.
+    /// Flow identity; MAC addresses, addresses and ports as they lie in the frame (`in_frame_order`, `link_words`).
     pub key: Key,
     /// 1 for UDP, 0 for TCP.
     pub udp: u32,
@@ -33,7 +33,7 @@ pub struct Flow {
     pub first_seq: u32,
     /// The sequence number that continues the packet.
     pub next_seq: u32,
-    /// Acknowledgement number of every segment, [`in_frame_order`].
+    /// Acknowledgement number of every segment, as it lies in the frame.
     pub ack: u32,
     /// TCP flag word, FIN and PSH of all segments in it.
     pub control: u32,
@@ -73,7 +73,7 @@ pub struct Flow {
     pub(crate) chain_len: u32,
     /// As in [`Packet::chain`]. A plain packet has none, and what its followers are compared with here, which [`crate::shortcut`] says.
     pub(crate) chain: [u32; CHAIN_WORDS],
-    /// TCP options, [`in_frame_order`].
+    /// TCP options, as they lie in the frame.
     pub(crate) options: [u32; OPTION_WORDS],
 }
 

@@ -214,7 +214,7 @@ pub mod core_state {
     pub const RESET: u32 = 1;
     /// The core runs, or waits for the host.
     pub const RUNNING: u32 = 2;
-    /// The core broke a rule of the machine and stopped; [`bar::STOP_PC`] says where.
+    /// The core broke a rule of the machine and stopped; [`super::bar::STOP_PC`] says where.
     pub const STOPPED: u32 = 3;
     /// The core does not answer any more.
     pub const LOST: u32 = 4;

@@ -1,7 +1,7 @@
 //! Fuzzing of the NIC image's loader: changed files must be refused; changed files with their hashes redone must be refused, or run
 //! contained.
 //!
-//! Case `number` of a `seed` is always the same file, whoever runs it and wherever: [`case`] makes it again.
+//! Case `number` of a `seed` is always the same file, whoever runs it and wherever: `case` makes it again.
 
 mod contain;
 mod mutate;

@@ -1,7 +1,7 @@
 //! The device: what one lane of the card is to its host, a window of registers and packet memory behind a bus.
 //!
-//! A lane has a core with its memories, a boot ROM that loads images into it ([`boot`]), and a port that puts frames into its RX ring
-//! ([`port`]). The registers of the window's first and last part are the core's page; those in `abi::bar` are the card's own.
+//! A lane has a core with its memories, a boot ROM that loads images into it (`boot`), and a port that puts frames into its RX ring
+//! (`port`). The registers of the window's first and last part are the core's page; those in `abi::bar` are the card's own.
 
 mod boot;
 mod port;

@@ -4,7 +4,7 @@
 //! and firmware share packet memory and registers live, as over a bus. Both halves of a doorbell are a byte on the board's
 //! serial port: the ROM sends one when the firmware waits, and a core that waits is halted until the host sends one back.
 //!
-//! The image runs in user mode under a ROM of ours ([`rom`]), whose memory protection grants what the simulated bus grants:
+//! The image runs in user mode under a ROM of ours (`rom`), whose memory protection grants what the simulated bus grants:
 //! code is not written, data is not executed, the host's registers are read only, and nothing else is there. `wfi` and any
 //! fault end in the ROM, which says how many instructions were retired (QEMU counts exactly with `-icount`), and its own are taken
 //! off. So the core has waited or not: nothing is guessed from time, and no idle poll is counted. Two rules of the simulator QEMU

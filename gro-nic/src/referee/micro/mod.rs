@@ -1,7 +1,7 @@
 //! Micro-benchmarks: what one thing costs, on any machine that runs images.
 //!
 //! Each is a program that sets registers, waits, does the thing and waits again. The cycles between the two waits are its
-//! cost, with waking up (the core leaves `wfi`) and going to sleep again; [`Case::EMPTY`] does nothing between.
+//! cost, with waking up (the core leaves `wfi`) and going to sleep again; the empty one does nothing between.
 
 mod asm;
 mod branches;
