@@ -62,7 +62,7 @@ impl<C: Core> Nic<C> {
             flushed: None,
             health: Default::default(),
         };
-        if nic.measurement != image.measurement() {
+        if !image.measurements().any(|measurement| measurement == nic.measurement) {
             return Err(NicError::Measurement);
         }
         for (offset, value) in [

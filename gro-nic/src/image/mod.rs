@@ -165,6 +165,12 @@ impl Image {
         self.code.measurement(&self.memory.imem)
     }
 
+    /// What devices measure that have loaded one of its programs, for whichever instruction set.
+    pub fn measurements(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        let member = |isa| self.member(isa).map(|member| member.code.measurement(&member.memory.imem));
+        Isa::ALL.into_iter().filter_map(member)
+    }
+
     /// Whether the image is signed with the private half of `key`.
     ///
     /// # Errors
