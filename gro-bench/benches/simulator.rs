@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gro_bench::schedule::{Step, schedule};
 use gro_bench::trace::Trace;
 use gro_core::{Config, Meta};
-use gro_nic::machine::{Core, CoreError, Machine, Stop};
+use gro_nic::machine::{Core as _, Machine, Watched};
 use gro_nic::{Image, Nic, NicConfig};
 use std::cell::Cell;
 use std::error::Error;
@@ -51,7 +51,13 @@ fn measure(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
 /// Time inside the machine, and instructions.
 fn run(image: &Image, trace: &Trace) -> Result<(Duration, u64), Box<dyn Error>> {
     let spent = Rc::new(Cell::new(Duration::ZERO));
-    let core = Timed { machine: Machine::new(image), spent: spent.clone() };
+    let watch = spent.clone();
+    let core = Watched::new(Machine::new(image), move |machine, budget| {
+        let start = now();
+        let stop = machine.run(budget);
+        watch.set(watch.get() + now().saturating_sub(start));
+        stop
+    });
     let config = Config::DEFAULT;
     let mut nic = Nic::on(core, image, &NicConfig { engine: config, ..NicConfig::default() })?;
     for step in schedule(trace, &config) {
@@ -87,51 +93,4 @@ fn now() -> Duration {
 fn now() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     START.get_or_init(std::time::Instant::now).elapsed()
-}
-
-/// The simulator with a stop watch.
-struct Timed {
-    machine: Machine,
-    spent: Rc<Cell<Duration>>,
-}
-
-impl Core for Timed {
-    fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
-        let start = now();
-        let stop = self.machine.run(budget);
-        self.spent.set(self.spent.get() + now().saturating_sub(start));
-        stop
-    }
-
-    fn register(&self, offset: u32) -> u32 {
-        self.machine.register(offset)
-    }
-
-    fn set_register(&mut self, offset: u32, value: u32) {
-        self.machine.set_register(offset, value);
-    }
-
-    fn read_packet(&self, offset: u32, bytes: &mut [u8]) {
-        self.machine.read_packet(offset, bytes);
-    }
-
-    fn write_packet(&mut self, offset: u32, bytes: &[u8]) {
-        self.machine.write_packet(offset, bytes);
-    }
-
-    fn read_data(&self, offset: u32, bytes: &mut [u8]) {
-        self.machine.read_data(offset, bytes);
-    }
-
-    fn read_code(&self, offset: u32, bytes: &mut [u8]) {
-        self.machine.read_code(offset, bytes);
-    }
-
-    fn instructions(&self) -> u64 {
-        self.machine.instructions()
-    }
-
-    fn cycles(&self) -> Option<u64> {
-        self.machine.cycles()
-    }
 }

@@ -139,35 +139,8 @@ fn coalescing_changes_hands_under_load() {
 
 /// The committed image with the last bit of its constants flipped and every hash made right again.
 fn flipped() -> Vec<u8> {
-    let Image {
-        program_hash,
-        source_hash,
-        profile,
-        entry,
-        mut code,
-        data,
-        memory,
-        rv64imac,
-        rules,
-        config,
-        manifest,
-        ..
-    } = Image::parse(gro_nic::LINUX_6_18).unwrap();
-    *code.bytes.last_mut().unwrap() ^= 1;
-    let provenance = manifest.provenance;
-    let builder = ImageBuilder {
-        program_hash,
-        source_hash,
-        profile,
-        entry,
-        code,
-        data,
-        memory,
-        rv64imac,
-        rules,
-        config,
-        provenance,
-    };
+    let mut builder = ImageBuilder::from(Image::parse(gro_nic::LINUX_6_18).unwrap());
+    *builder.code.bytes.last_mut().unwrap() ^= 1;
     builder.build().unwrap()
 }
 

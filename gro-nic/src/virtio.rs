@@ -2,7 +2,7 @@
 
 use crate::Delivered;
 use bytes::{Bytes, BytesMut};
-use gro_core::complete::{GSO_TCPV6, GSO_TUNNELS, GSO_UDP_L4};
+use gro_core::complete::{GSO_TUNNELS, GSO_UDP_L4};
 use gro_core::user::VirtioNetHdr;
 
 impl Delivered {
@@ -28,13 +28,7 @@ impl Delivered {
         let at = l4 + usize::from(csum_offset);
         header[at..at + 2].copy_from_slice(&self.pseudo.to_be_bytes());
         self.header = Bytes::from(header);
-        let gso_type = if is_udp {
-            VirtioNetHdr::GSO_UDP_L4
-        } else if self.gso_type & GSO_TCPV6 != 0 {
-            VirtioNetHdr::GSO_TCPV6
-        } else {
-            VirtioNetHdr::GSO_TCPV4
-        };
+        let gso_type = VirtioNetHdr::gso_type_of(self.gso_type);
         let hdr = VirtioNetHdr {
             flags: VirtioNetHdr::NEEDS_CSUM,
             gso_type,

@@ -42,6 +42,7 @@ pub use receiver::{Attached, Receiver, Snapshot, can_attach};
 pub use topology::{Host, Options, Place, Topology, Wire};
 
 use std::io;
+use std::process::Output;
 
 /// Why something live did not work.
 #[derive(Debug, thiserror::Error)]
@@ -81,4 +82,17 @@ fn step<'a>(step: impl Into<String> + 'a) -> impl FnOnce(io::Error) -> LiveError
         Some(libc::EPERM) => LiveError::Capability,
         _ => LiveError::Step { step: step.into(), source },
     }
+}
+
+/// What `gro` said when it was run with `arguments`, or that it did not succeed.
+fn succeeded<S: AsRef<str>>(arguments: &[S], output: Output) -> Result<Output, LiveError> {
+    if output.status.success() {
+        return Ok(output);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+    Err(LiveError::Gro {
+        command: format!("gro {}", arguments.join(" ")),
+        status: output.status.to_string(),
+        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
 }

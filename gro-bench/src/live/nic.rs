@@ -2,7 +2,7 @@
 
 use super::receiver::Snapshot;
 use super::topology::{Host, Place, Topology};
-use super::{LiveError, Pins, step};
+use super::{LiveError, Pins, step, succeeded};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -186,14 +186,7 @@ impl<'a> RunningNic<'a> {
 
     fn succeed(&self, arguments: &[&str]) -> Result<Output, LiveError> {
         let output = self.gro(arguments)?;
-        if output.status.success() {
-            return Ok(output);
-        }
-        Err(LiveError::Gro {
-            command: format!("gro {}", arguments.join(" ")),
-            status: output.status.to_string(),
-            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+        succeeded(arguments, output)
     }
 
     /// Runs `gro` in the host of the NIC, with the place of the pins.

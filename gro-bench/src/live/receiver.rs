@@ -1,7 +1,7 @@
 //! Who coalesces at the receiver.
 
 use super::topology::{Host, Topology};
-use super::{LiveError, Pins, step};
+use super::{LiveError, Pins, step, succeeded};
 use gro_ebpf::device::ethtool::{self, Offload};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -280,14 +280,7 @@ impl Attached<'_> {
         let mut command = Command::new(&self.gro);
         command.args(arguments).stdin(Stdio::null());
         let output = self.host.within(|| command.output().map_err(step(format!("running {command:?}"))))?;
-        if output.status.success() {
-            return Ok(output);
-        }
-        Err(LiveError::Gro {
-            command: format!("gro {}", arguments.join(" ")),
-            status: output.status.to_string(),
-            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+        succeeded(arguments, output)
     }
 }
 

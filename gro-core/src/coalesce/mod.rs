@@ -6,6 +6,8 @@
 mod ip;
 mod tcp;
 
+pub(crate) use tcp::{CLOSING, closes};
+
 use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
 use crate::profile::Profile;
@@ -70,7 +72,7 @@ pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, 
         && held.held_len() + packet.payload_len < max_size
         && !packet.mismatch;
     if joins {
-        let close = tcp::closes::<P>(held, packet);
+        let close = closes::<P>(held, packet.control, packet.payload_len, packet.udp);
         return Verdict {
             flush: FlushReason::None,
             action: Action::Merge,

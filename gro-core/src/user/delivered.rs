@@ -76,6 +76,17 @@ impl VirtioNetHdr {
     /// Segment as UDP datagrams.
     pub const GSO_UDP_L4: u8 = 5;
 
+    /// The type of a merged packet that is in no tunnel, from the kernel's `SKB_GSO_*` bits.
+    pub fn gso_type_of(skb_gso_type: u32) -> u8 {
+        if skb_gso_type & GSO_UDP_L4 != 0 {
+            Self::GSO_UDP_L4
+        } else if skb_gso_type & GSO_TCPV6 != 0 {
+            Self::GSO_TCPV6
+        } else {
+            Self::GSO_TCPV4
+        }
+    }
+
     /// The ten bytes, little endian.
     pub fn to_bytes(self) -> [u8; 10] {
         let mut bytes = [0; 10];
@@ -136,13 +147,7 @@ impl Delivered {
         let at = usize::from(merged.check + jumbo);
         header[at..at + 2].copy_from_slice(&merged.pseudo.to_be_bytes());
         self.header = header.freeze();
-        let gso_type = if merged.gso_type & GSO_UDP_L4 != 0 {
-            VirtioNetHdr::GSO_UDP_L4
-        } else if merged.gso_type & GSO_TCPV6 != 0 {
-            VirtioNetHdr::GSO_TCPV6
-        } else {
-            VirtioNetHdr::GSO_TCPV4
-        };
+        let gso_type = VirtioNetHdr::gso_type_of(merged.gso_type);
         let hdr = VirtioNetHdr {
             flags: VirtioNetHdr::NEEDS_CSUM,
             gso_type,

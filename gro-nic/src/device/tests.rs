@@ -125,20 +125,7 @@ fn what_the_card_says_the_host_cannot_change_and_the_firmware_neither() {
 fn every_refusal_has_its_number() {
     let parts = image();
     let built = |change: fn(&mut ImageBuilder)| {
-        let image = parts.clone();
-        let mut builder = ImageBuilder {
-            program_hash: image.program_hash,
-            source_hash: image.source_hash,
-            profile: image.profile,
-            entry: image.entry,
-            code: image.code,
-            data: image.data,
-            memory: image.memory,
-            rv64imac: image.rv64imac,
-            rules: image.rules,
-            config: image.config,
-            provenance: image.manifest.provenance,
-        };
+        let mut builder = ImageBuilder::from(parts.clone());
         change(&mut builder);
         builder.build().unwrap()
     };

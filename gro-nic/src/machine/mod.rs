@@ -53,6 +53,58 @@ pub trait Core {
     fn cycles(&self) -> Option<u64>;
 }
 
+/// A core whose runs go through a function of the caller's, who measures them, looks at the core behind them, or has them fail.
+#[derive(Debug)]
+pub struct Watched<C, R> {
+    core: C,
+    run: R,
+}
+
+impl<C: Core, R: FnMut(&mut C, u64) -> Result<Stop, CoreError>> Watched<C, R> {
+    /// `core`, of which `run` takes the place of [`Core::run`].
+    pub fn new(core: C, run: R) -> Self {
+        Self { core, run }
+    }
+}
+
+impl<C: Core, R: FnMut(&mut C, u64) -> Result<Stop, CoreError>> Core for Watched<C, R> {
+    fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
+        (self.run)(&mut self.core, budget)
+    }
+
+    fn register(&self, offset: u32) -> u32 {
+        self.core.register(offset)
+    }
+
+    fn set_register(&mut self, offset: u32, value: u32) {
+        self.core.set_register(offset, value);
+    }
+
+    fn read_packet(&self, offset: u32, bytes: &mut [u8]) {
+        self.core.read_packet(offset, bytes);
+    }
+
+    fn write_packet(&mut self, offset: u32, bytes: &[u8]) {
+        self.core.write_packet(offset, bytes);
+    }
+
+    fn read_data(&self, offset: u32, bytes: &mut [u8]) {
+        self.core.read_data(offset, bytes);
+    }
+
+    fn read_code(&self, offset: u32, bytes: &mut [u8]) {
+        self.core.read_code(offset, bytes);
+    }
+
+    fn instructions(&self) -> u64 {
+        self.core.instructions()
+    }
+
+    fn cycles(&self) -> Option<u64> {
+        self.core.cycles()
+    }
+}
+
 /// Why a core came back to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::live::{Happening, Pace, Timed};
+use crate::machine::Watched;
 use crate::traffic::senders;
 
 /// `c.j .` and the defined illegal instruction.
@@ -222,7 +223,7 @@ fn a_lost_core_is_noticed_and_later_frames_pass_at_once() {
     let mut random = Random(3);
     let traffic = Traffic::new(&mut random, 60);
     let image = image();
-    let core = Lost { machine: Machine::new(&image), left: 4 };
+    let core = lost(&image, 4);
     let config = NicConfig { watchdog: true, ..NicConfig::default() };
     let mut nic = Nic::on(core, &image, &config).unwrap();
     let mut out = Vec::new();
@@ -245,7 +246,7 @@ fn a_device_that_takes_frames_and_says_nothing_is_found_at_a_flush() {
     // Its consumer follows the producer, and that is all it does.
     let image = image();
     for index in [1_u32, 0] {
-        let core = Silent { machine: Machine::new(&image), ahead: 1 - index, started: false };
+        let core = silent(&image, 1 - index);
         let config = NicConfig { watchdog: true, ..NicConfig::default() };
         let mut nic = Nic::on(core, &image, &config).unwrap();
         let mut out = Vec::new();
@@ -264,67 +265,26 @@ fn a_device_that_takes_frames_and_says_nothing_is_found_at_a_flush() {
     }
 }
 
-/// A core whose machine ends after some runs.
-struct Lost {
-    machine: Machine,
-    left: u32,
-}
-
-/// A core that takes every event, or more than there are, and completes nothing.
-struct Silent {
-    machine: Machine,
-    ahead: u32,
-    started: bool,
-}
-
-macro_rules! rest_of_core {
-    () => {
-        fn register(&self, offset: u32) -> u32 {
-            self.machine.register(offset)
-        }
-        fn set_register(&mut self, offset: u32, value: u32) {
-            self.machine.set_register(offset, value);
-        }
-        fn read_packet(&self, offset: u32, bytes: &mut [u8]) {
-            self.machine.read_packet(offset, bytes);
-        }
-        fn write_packet(&mut self, offset: u32, bytes: &[u8]) {
-            self.machine.write_packet(offset, bytes);
-        }
-        fn read_data(&self, offset: u32, bytes: &mut [u8]) {
-            self.machine.read_data(offset, bytes);
-        }
-        fn read_code(&self, offset: u32, bytes: &mut [u8]) {
-            self.machine.read_code(offset, bytes);
-        }
-        fn instructions(&self) -> u64 {
-            self.machine.instructions()
-        }
-        fn cycles(&self) -> Option<u64> {
-            None
-        }
-    };
-}
-
-impl Core for Lost {
-    fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
-        if self.left == 0 {
+/// A core whose machine ends after `left` runs.
+fn lost(image: &Image, mut left: u32) -> impl Core + use<> {
+    Watched::new(Machine::new(image), move |machine, budget| {
+        if left == 0 {
             return Err(CoreError::Gone("the process ended".into()));
         }
-        self.left -= 1;
-        self.machine.run(budget)
-    }
-    rest_of_core!();
+        left -= 1;
+        machine.run(budget)
+    })
 }
 
-impl Core for Silent {
-    fn run(&mut self, budget: u64) -> Result<Stop, CoreError> {
-        if !std::mem::replace(&mut self.started, true) {
-            return self.machine.run(budget);
+/// A core that, once it has started, takes every event, or `ahead` more than there are, and completes nothing.
+fn silent(image: &Image, ahead: u32) -> impl Core + use<> {
+    let mut started = false;
+    Watched::new(Machine::new(image), move |machine, budget| {
+        if !std::mem::replace(&mut started, true) {
+            return machine.run(budget);
         }
-        let posted = self.machine.register(register::RX_PRODUCER);
-        self.machine.set_register(register::RX_CONSUMER, posted.wrapping_add(self.ahead));
+        let posted = machine.register(register::RX_PRODUCER);
+        machine.set_register(register::RX_CONSUMER, posted.wrapping_add(ahead));
         Ok(Stop::Waiting)
-    }
-    rest_of_core!();
+    })
 }

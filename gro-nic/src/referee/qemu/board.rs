@@ -5,9 +5,10 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use super::rom::{self, Grant};
-use super::shared::{Named, Shared};
+use super::shared::{self, Shared};
 use crate::abi::memory;
 use crate::image::{Image, Isa, MemoryMap, Segment};
+use tempfile::NamedTempFile;
 
 /// First address of the board's RAM, and of the mapping.
 const RAM_BASE: u32 = memory::IMEM_BASE;
@@ -76,9 +77,9 @@ pub(super) fn place(address: u32) -> usize {
 }
 
 /// RAM with the program and our ROM in it.
-pub(super) fn load(program: &Program) -> io::Result<(Named, Shared)> {
-    let (named, file) = Named::create(RAM_SIZE as u64)?;
-    let ram = Shared::map(&file, RAM_SIZE)?;
+pub(super) fn load(program: &Program) -> io::Result<(NamedTempFile, Shared)> {
+    let file = shared::create(RAM_SIZE as u64)?;
+    let ram = Shared::map(file.as_file(), RAM_SIZE)?;
     let MemoryMap { imem, dmem, packet, stack_top, .. } = program.memory;
     let grant = |base, size, write, execute| Grant { base, size, write, execute };
     let device = memory::MMIO_DEVICE;
@@ -93,11 +94,11 @@ pub(super) fn load(program: &Program) -> io::Result<(Named, Shared)> {
         ram.write(place(segment.address), &segment.bytes);
     }
     ram.write(place(rom::BASE), &rom::rom(program.isa, stack_top, &grants));
-    Ok((named, ram))
+    Ok((file, ram))
 }
 
 /// QEMU with the board as it is needed, and nothing else on it.
-pub(super) fn command(isa: Isa, ram: &Named) -> Command {
+pub(super) fn command(isa: Isa, ram: &NamedTempFile) -> Command {
     let mut command = Command::new(isa.emulator());
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
     command.args(["-M", "virt,memory-backend=ram", "-bios", "none", "-cpu", isa.cpu(), "-smp", "1"]);

@@ -1,11 +1,12 @@
 //! The board's RAM: a file that QEMU and this process both have mapped.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::NamedTempFile;
 
 /// A mapped file. Offsets are in bytes; what lies outside reads as zero and is not written.
 #[derive(Debug)]
@@ -17,42 +18,14 @@ pub(super) struct Shared {
 // SAFETY: the mapping belongs to this value alone in this process, and its address is good in every thread.
 unsafe impl Send for Shared {}
 
-/// A file that goes away with this value; whoever has it open or mapped keeps it.
-#[derive(Debug)]
-pub(super) struct Named {
-    path: PathBuf,
-}
-
-impl Named {
-    /// A new sparse file of `length` bytes of zeros, in memory where the system has a folder for that.
-    pub(super) fn create(length: u64) -> io::Result<(Self, File)> {
-        let shm = Path::new("/dev/shm");
-        let folder = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-        for number in 0.. {
-            let path = folder.join(format!("gro-qemu-{}-{number}", std::process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-                Ok(file) => {
-                    let named = Self { path };
-                    file.set_len(length)?;
-                    return Ok((named, file));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        // A file that is gone already is what is wanted.
-        let _ = std::fs::remove_file(&self.path);
-    }
+/// A new sparse file of `length` bytes of zeros, in memory where the system has a folder for that. It goes away with the value; whoever
+/// has it open or mapped keeps it.
+pub(super) fn create(length: u64) -> io::Result<NamedTempFile> {
+    let shm = Path::new("/dev/shm");
+    let folder = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+    let file = tempfile::Builder::new().prefix("gro-qemu-").tempfile_in(folder)?;
+    file.as_file().set_len(length)?;
+    Ok(file)
 }
 
 impl Shared {
