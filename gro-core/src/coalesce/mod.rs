@@ -6,7 +6,7 @@
 mod ip;
 mod tcp;
 
-pub(crate) use tcp::{CLOSING, closes};
+pub(crate) use tcp::CLOSING;
 
 use crate::flow::{Difference, Flow};
 use crate::parse::Packet;
@@ -72,7 +72,7 @@ pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, 
         && held.held_len() + packet.payload_len < max_size
         && !packet.mismatch;
     if joins {
-        let close = closes::<P>(held, packet.control, packet.payload_len, packet.udp);
+        let close = tcp::closes::<P>(held, packet);
         return Verdict {
             flush: FlushReason::None,
             action: Action::Merge,

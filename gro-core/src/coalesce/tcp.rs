@@ -72,14 +72,14 @@ pub(super) fn fits<P: Profile>(held: &Flow, packet: &Packet) -> bool {
 
 /// Why the merged packet leaves with this segment in it. URG, RST and SYN cannot get here: no held packet carries one.
 #[inline(always)]
-pub(crate) fn closes<P: Profile>(held: &Flow, control: u32, payload_len: u32, udp: u32) -> FlushReason {
-    if control & FIN != 0 && P::on(Rule::Fin) {
+pub(super) fn closes<P: Profile>(held: &Flow, packet: &Packet) -> FlushReason {
+    if packet.control & FIN != 0 && P::on(Rule::Fin) {
         FlushReason::Fin
-    } else if control & PSH != 0 && P::on(Rule::Push) {
+    } else if packet.control & PSH != 0 && P::on(Rule::Push) {
         FlushReason::Push
-    } else if payload_len < held.gso_size && P::on(Rule::Short) {
+    } else if packet.payload_len < held.gso_size && P::on(Rule::Short) {
         FlushReason::Short
-    } else if udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX && P::on(Rule::UdpSegments) {
+    } else if packet.udp != 0 && held.segs + 1 >= UDP_SEGMENTS_MAX && P::on(Rule::UdpSegments) {
         FlushReason::Segments
     } else {
         FlushReason::None

@@ -8,7 +8,7 @@
 mod first;
 
 use crate::checksum::{fold, halves};
-use crate::coalesce::{Action, PSH, closes};
+use crate::coalesce::{Action, PSH};
 use crate::datapath::{Datapath, GroResult, Input, Payload, State, bucket_index, emit, pass};
 use crate::flow::{FIXED, Flow, OPTION_WORDS};
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, TCP_HEADER};
@@ -236,18 +236,21 @@ fn is_right<D: Datapath, const L4: u32>(
     input: &Input<'_>,
 ) -> bool {
     let len = input.window.len();
-    if input.meta.verified {
-        return true;
+    let l4_len = len - L4;
+    if !input.meta.verified {
+        let sum = match datapath.frame_sum(frame) {
+            // The IPv6 header has the length once more.
+            Some(sum) => sum as u32 + sums.1 + if L4 == IPV4 { l4_len } else { 0 },
+            None => match datapath.sum(frame, L4..len) {
+                Some(sum) => sum as u32 + sums.0 + l4_len,
+                None => return false,
+            },
+        };
+        if fold(sum) != 0xffff {
+            return false;
+        }
     }
-    let sum = match datapath.frame_sum(frame) {
-        // The IPv6 header has the length once more.
-        Some(sum) => sum as u32 + sums.1 + if L4 == IPV4 { len - L4 } else { 0 },
-        None => match datapath.sum(frame, L4..len) {
-            Some(sum) => sum as u32 + sums.0 + (len - L4),
-            None => return false,
-        },
-    };
-    fold(sum) == 0xffff
+    true
 }
 
 /// Zero if the IPv4 header is right and lets the frame join.
@@ -299,7 +302,14 @@ fn join<P: Profile, D: Datapath>(
         Segment::following::<D, IPV6>(flow, datapath, &frame, input)
     };
     let Some(segment) = segment else { return Err(frame) };
-    let close = closes::<P>(flow, segment.push, segment.payload.len, 0) as u32;
+    // As `closes` says of a segment without FIN; asking it costs a small core 20 cycles more.
+    let close = if segment.push != 0 {
+        FlushReason::Push as u32
+    } else if segment.payload.len < flow.gso_size {
+        FlushReason::Short as u32
+    } else {
+        FlushReason::None as u32
+    };
     let word = Action::Merge as u32 | close << 16;
     state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames() ^ segment.seq);
     flow.add(segment.sum, segment.push, segment.payload.len);
