@@ -183,6 +183,13 @@ impl Bucket {
         self.flow_mut(way).segs = 0;
     }
 
+    /// The same of the oldest: all others move up. Whoever has no use for flows need not touch its own.
+    #[inline(always)]
+    pub(crate) fn remove_oldest(&mut self) {
+        self.order = (self.order ^ IDENTITY).rotate_right(4) ^ IDENTITY;
+        self.count = self.count.wrapping_sub(1);
+    }
+
     #[inline(always)]
     pub(crate) fn way_at(&self, position: u32) -> u8 {
         ((self.order ^ IDENTITY) >> (4 * (position & WAY as u32)) & WAY as u32) as u8
@@ -205,8 +212,13 @@ mod tests {
                 assert!(!model.contains(&way));
                 model.push(way);
             } else if !model.is_empty() {
-                let way = model.remove((state >> 8) as usize % model.len());
-                bucket.remove(way);
+                let position = (state >> 8) as usize % model.len();
+                let way = model.remove(position);
+                if position == 0 && state >> 7 & 1 == 0 {
+                    bucket.remove_oldest();
+                } else {
+                    bucket.remove(way);
+                }
             }
             assert_eq!(bucket.count() as usize, model.len());
             if let Some(&oldest) = model.first() {

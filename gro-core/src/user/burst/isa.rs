@@ -1,8 +1,11 @@
 //! Instruction sets: the same Rust, compiled once for each, and the choice at run time.
 
+use super::receive::{self, Burst};
 use super::store::Memory;
-use super::{Core, Frame, Packet, receive};
+use super::{Core, Frame, Packet};
 use crate::Profile;
+use crate::table::DEPTH;
+use crate::user::sum;
 
 /// What a machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,47 @@ impl Isa {
     }
 }
 
+/// What is not the same Rust for all, or is better a function of its own. Only for code that runs where the instruction set is there.
+pub(super) trait Code: Sized {
+    /// As [`sum`].
+    fn sum(bytes: &[u8]) -> u16;
+
+    /// As [`receive::any_run`]: a loop that needs all registers.
+    fn run<const L4: u32, const CHUNKS: usize>(
+        burst: Burst<'_, '_, CHUNKS>,
+        slot: usize,
+        index: usize,
+    ) -> usize;
+
+    /// Which of `tags` are equal to `tag`, a bit each.
+    #[inline(always)]
+    fn equal(tags: &[u32; DEPTH], tag: u32) -> u32 {
+        let mut ways = 0;
+        for (way, &of_way) in tags.iter().enumerate() {
+            ways |= u32::from(of_way == tag) << way;
+        }
+        ways
+    }
+}
+
+struct Baseline;
+
+impl Code for Baseline {
+    #[inline(never)]
+    fn sum(bytes: &[u8]) -> u16 {
+        sum(bytes)
+    }
+
+    #[inline(never)]
+    fn run<const L4: u32, const CHUNKS: usize>(
+        burst: Burst<'_, '_, CHUNKS>,
+        slot: usize,
+        index: usize,
+    ) -> usize {
+        receive::any_run::<Self, L4, CHUNKS>(burst, slot, index)
+    }
+}
+
 /// [`receive::receive`], compiled for `isa`, which must be the machine's or less.
 #[inline(always)]
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "code for a machine that has more"))]
@@ -44,36 +88,140 @@ pub(super) fn receive<P: Profile, const CHUNKS: usize>(
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     match isa {
-        Isa::Baseline => receive::receive::<P, CHUNKS>(core, memory, frames, sink),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Queue` never has more than `Isa::of_machine`, which asked the machine.
-        Isa::Avx2 => unsafe { avx2::<P, CHUNKS>(core, memory, frames, sink) },
+        Isa::Avx2 => unsafe { x86::avx2::<P, CHUNKS>(core, memory, frames, sink) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512 => unsafe { avx512::<P, CHUNKS>(core, memory, frames, sink) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => receive::receive::<P, CHUNKS>(core, memory, frames, sink),
+        Isa::Avx512 => unsafe { x86::avx512::<P, CHUNKS>(core, memory, frames, sink) },
+        _ => receive::receive::<P, Baseline, CHUNKS>(core, memory, frames, sink),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-fn avx2<P: Profile, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    frames: &[Frame<'_>],
-    sink: &mut impl FnMut(&Packet<'_>),
-) {
-    receive::receive::<P, CHUNKS>(core, memory, frames, sink);
-}
+mod x86 {
+    use super::*;
+    use core::arch::x86_64::{
+        _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set1_epi32, _mm256_setr_epi32,
+    };
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
-fn avx512<P: Profile, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    frames: &[Frame<'_>],
-    sink: &mut impl FnMut(&Packet<'_>),
-) {
-    receive::receive::<P, CHUNKS>(core, memory, frames, sink);
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub(super) fn avx2<P: Profile, const CHUNKS: usize>(
+        core: &mut Core,
+        memory: &mut Memory<CHUNKS>,
+        frames: &[Frame<'_>],
+        sink: &mut impl FnMut(&Packet<'_>),
+    ) {
+        receive::receive::<P, Avx2, CHUNKS>(core, memory, frames, sink);
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn avx512<P: Profile, const CHUNKS: usize>(
+        core: &mut Core,
+        memory: &mut Memory<CHUNKS>,
+        frames: &[Frame<'_>],
+        sink: &mut impl FnMut(&Packet<'_>),
+    ) {
+        receive::receive::<P, Avx512, CHUNKS>(core, memory, frames, sink);
+    }
+
+    struct Avx2;
+
+    impl Code for Avx2 {
+        #[inline(always)]
+        #[expect(unsafe_code, reason = "code for a machine that has more")]
+        fn sum(bytes: &[u8]) -> u16 {
+            // SAFETY: this code runs only where AVX2 is there (`Code`).
+            unsafe { sum_avx2(bytes) }
+        }
+
+        #[inline(never)]
+        #[expect(unsafe_code, reason = "as above")]
+        fn run<const L4: u32, const CHUNKS: usize>(
+            burst: Burst<'_, '_, CHUNKS>,
+            slot: usize,
+            index: usize,
+        ) -> usize {
+            // SAFETY: as above.
+            unsafe { run_avx2::<L4, CHUNKS>(burst, slot, index) }
+        }
+
+        #[inline(always)]
+        #[expect(
+            unsafe_code,
+            reason = "as above; eight comparisons at once, which no compiler makes of the loop"
+        )]
+        fn equal(tags: &[u32; DEPTH], tag: u32) -> u32 {
+            // SAFETY: as above.
+            unsafe { equal(tags, tag) }
+        }
+    }
+
+    struct Avx512;
+
+    impl Code for Avx512 {
+        #[inline(always)]
+        #[expect(unsafe_code, reason = "as above")]
+        fn sum(bytes: &[u8]) -> u16 {
+            // SAFETY: this code runs only where AVX-512 is there (`Code`).
+            unsafe { sum_avx512(bytes) }
+        }
+
+        #[inline(never)]
+        #[expect(unsafe_code, reason = "as above")]
+        fn run<const L4: u32, const CHUNKS: usize>(
+            burst: Burst<'_, '_, CHUNKS>,
+            slot: usize,
+            index: usize,
+        ) -> usize {
+            // SAFETY: as above.
+            unsafe { run_avx512::<L4, CHUNKS>(burst, slot, index) }
+        }
+
+        #[inline(always)]
+        #[expect(unsafe_code, reason = "as above")]
+        fn equal(tags: &[u32; DEPTH], tag: u32) -> u32 {
+            // SAFETY: AVX-512 has AVX2.
+            unsafe { equal(tags, tag) }
+        }
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn equal(tags: &[u32; DEPTH], tag: u32) -> u32 {
+        let [a, b, c, d, e, f, g, h] = tags.map(|tag| tag as i32);
+        let equal =
+            _mm256_cmpeq_epi32(_mm256_setr_epi32(a, b, c, d, e, f, g, h), _mm256_set1_epi32(tag as i32));
+        _mm256_movemask_ps(_mm256_castsi256_ps(equal)) as u32
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    fn run_avx2<const L4: u32, const CHUNKS: usize>(
+        burst: Burst<'_, '_, CHUNKS>,
+        slot: usize,
+        index: usize,
+    ) -> usize {
+        receive::any_run::<Avx2, L4, CHUNKS>(burst, slot, index)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline(never)]
+    fn sum_avx2(bytes: &[u8]) -> u16 {
+        sum(bytes)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn run_avx512<const L4: u32, const CHUNKS: usize>(
+        burst: Burst<'_, '_, CHUNKS>,
+        slot: usize,
+        index: usize,
+    ) -> usize {
+        receive::any_run::<Avx512, L4, CHUNKS>(burst, slot, index)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+    #[inline(never)]
+    fn sum_avx512(bytes: &[u8]) -> u16 {
+        sum(bytes)
+    }
 }
