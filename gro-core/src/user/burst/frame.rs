@@ -71,8 +71,13 @@ impl<'a> Frame<'a> {
     }
 
     #[inline(always)]
+    pub(super) fn is_verified(&self) -> bool {
+        matches!(self.check, Check::Unnecessary)
+    }
+
+    #[inline(always)]
     pub(super) fn meta(&self) -> Meta {
-        let verified = matches!(self.check, Check::Unnecessary);
+        let verified = self.is_verified();
         Meta { hash: self.key as u32, vlan: (self.key >> 32) as u32, verified }
     }
 }

@@ -125,27 +125,29 @@ impl Held {
 }
 
 impl Lane {
-    /// The segment, if it joins the packet whose first frame has `template`.
+    /// Whether a frame continues the packet whose first frame has `template`.
     #[inline(always)]
     pub(super) fn next<I: Code, const L4: u32>(
         &self,
         frame: &Frame<'_>,
         head: &Head,
         template: &Head,
-    ) -> Option<Segment> {
-        let mask = mask::<L4>(u32::from(self.header_len), false);
+    ) -> Next {
         let len = frame.bytes.len();
         let segment = Segment::of::<L4>(head, (len as u32).wrapping_sub(u32::from(self.header_len)));
-        let mut differs = stated_length::<L4>(head) as usize ^ len;
-        if L4 == IPV4 {
-            differs |= (be32(head, IP + 4) ^ self.next_id) as usize;
-            differs |= usize::from(network_sum(head) ^ self.network_sum);
+        if stated_length::<L4>(head) as usize != len
+            || segment.seq != self.next_seq
+            || L4 == IPV4 && (be32(head, IP + 4) != self.next_id || network_sum(head) != self.network_sum)
+            || segment.len.wrapping_sub(1) >= u32::from(self.gso_size)
+            || differ(head, template, mask::<L4>(u32::from(self.header_len), false))
+            || !is_right::<I, L4>(frame, head)
+        {
+            Next::Differs
+        } else if self.bytes.wrapping_add(segment.len) < self.limit {
+            Next::Joins(segment)
+        } else {
+            Next::TooMuch
         }
-        differs |= (segment.seq ^ self.next_seq) as usize;
-        let fits = (segment.len.wrapping_sub(1) < u32::from(self.gso_size))
-            & (self.bytes.wrapping_add(segment.len) < self.limit);
-        (fits & (differs == 0) && !differ(head, template, mask) && is_right::<I, L4>(frame, head))
-            .then_some(segment)
     }
 
     /// Adds a segment.
@@ -160,6 +162,14 @@ impl Lane {
 
 /// One more identification.
 pub(super) const ID_STEP: u32 = 1 << 16;
+
+/// What becomes of a frame of a held packet's flow.
+pub(super) enum Next {
+    Joins(Segment),
+    /// It would join, but the packet would be too long, or nothing may join here.
+    TooMuch,
+    Differs,
+}
 
 /// What a segment adds to its packet.
 #[derive(Clone, Copy, Debug)]
@@ -281,7 +291,7 @@ pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
 /// Whether the TCP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
 pub(super) fn is_right<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
-    frame.check == Check::Unnecessary || verifies::<I, L4>(frame, head)
+    frame.is_verified() || verifies::<I, L4>(frame, head)
 }
 
 #[inline(never)]
@@ -360,21 +370,28 @@ fn mixed(value: u64) -> u64 {
 
 #[inline(always)]
 pub(super) fn be16(head: &Head, at: usize) -> u16 {
-    u16::from_be_bytes([head[at], head[at + 1]])
+    u16::from_be_bytes(bytes(head, at))
 }
 
 #[inline(always)]
 pub(super) fn be32(head: &Head, at: usize) -> u32 {
-    u32::from_be(word(head, at))
+    u32::from_be_bytes(bytes(head, at))
 }
 
 /// The word at `at` as it lies in memory.
 #[inline(always)]
 pub(super) fn word(head: &Head, at: usize) -> u32 {
-    u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+    u32::from_ne_bytes(bytes(head, at))
 }
 
+/// Eight bytes at `at` as they lie in memory.
 #[inline(always)]
-fn long(head: &Head, at: usize) -> u64 {
-    u64::from(word(head, at)) | u64::from(word(head, at + 4)) << 32
+pub(super) fn long(head: &Head, at: usize) -> u64 {
+    u64::from_ne_bytes(bytes(head, at))
+}
+
+/// As one load: put together of single bytes, a compiler takes words apart again to share them.
+#[inline(always)]
+fn bytes<const N: usize>(head: &Head, at: usize) -> [u8; N] {
+    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }

@@ -14,7 +14,7 @@ pub enum Isa {
     Baseline,
     /// x86-64-v3, with AVX2.
     Avx2,
-    /// x86-64-v4, with AVX-512.
+    /// x86-64-v4, with AVX-512, and VNNI.
     Avx512,
 }
 
@@ -27,13 +27,20 @@ impl Isa {
     /// The best of the machine that this runs on.
     pub fn of_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if v4::get() {
+        if v4::get() && has_vnni() {
             return Self::Avx512;
         } else if v3::get() {
             return Self::Avx2;
         }
         Self::Baseline
     }
+}
+
+/// AVX512_VNNI, of which [`cpufeatures`] does not ask: CPUID leaf 7, ECX bit 11. The system saves its registers if it does those of
+/// AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    core::arch::x86_64::__cpuid_count(7, 0).ecx & 1 << 11 != 0
 }
 
 /// What is not the same Rust for all, or is better a function of its own. Only for code that runs where the instruction set is there.
@@ -101,8 +108,11 @@ pub(super) fn receive<P: Profile, const CHUNKS: usize>(
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
+    use crate::checksum::fold;
     use core::arch::x86_64::{
-        _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set1_epi32, _mm256_setr_epi32,
+        __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set1_epi32,
+        _mm256_setr_epi32, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512,
+        _mm512_maskz_loadu_epi8, _mm512_reduce_add_epi32, _mm512_set1_epi16, _mm512_setzero_si512,
     };
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -219,9 +229,45 @@ mod x86 {
         receive::any_run::<Avx512, L4, CHUNKS>(burst, slot, index)
     }
 
-    #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+    /// Even and odd bytes apart, four products to a lane at once; but for the first ones, from whole cache lines.
+    #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     #[inline(never)]
+    #[expect(unsafe_code, reason = "loads of vectors; half the time of what a compiler makes of `sum`")]
     fn sum_avx512(bytes: &[u8]) -> u16 {
-        sum(bytes)
+        let to_line = bytes.as_ptr().align_offset(LINE);
+        let (start, lines) = bytes.split_at_checked(to_line & !1).unwrap_or((&[], bytes));
+        let (lines, rest) = lines.as_chunks::<LINE>();
+        let (fours, last) = lines.as_chunks::<4>();
+        // Several of each, because an addition waits for the one before.
+        let (mut even, mut odd) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
+        let mut add = |index: usize, line: __m512i| {
+            even[index] = _mm512_dpbusd_epi32(even[index], line, _mm512_set1_epi16(0x0001));
+            odd[index] = _mm512_dpbusd_epi32(odd[index], line, _mm512_set1_epi16(0x0100));
+        };
+        for (index, part) in [start, rest].into_iter().enumerate() {
+            let present = (1 << part.len()) - 1;
+            // SAFETY: only bytes under the mask are read: those that are present, fewer than a line.
+            add(index, unsafe { _mm512_maskz_loadu_epi8(present, part.as_ptr().cast()) });
+        }
+        for lines in fours {
+            for (index, line) in lines.iter().enumerate() {
+                // SAFETY: a line has 64 bytes; any alignment will do.
+                add(index, unsafe { _mm512_loadu_si512(line.as_ptr().cast()) });
+            }
+        }
+        for (index, line) in last.iter().enumerate() {
+            // SAFETY: as above.
+            add(index, unsafe { _mm512_loadu_si512(line.as_ptr().cast()) });
+        }
+        let total = |[a, b, c, d]: [__m512i; 4]| {
+            let all = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+            u64::from(_mm512_reduce_add_epi32(all) as u32)
+        };
+        let wide = (total(even) << 8) + total(odd);
+        let narrow = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
+        fold(narrow as u32)
     }
+
+    /// Bytes of a cache line, and of a vector.
+    const LINE: usize = 64;
 }
