@@ -184,6 +184,7 @@ impl Bucket {
     }
 
     /// The same of the oldest: all others move up. Whoever has no use for flows need not touch its own.
+    #[cfg(feature = "user")]
     #[inline(always)]
     pub(crate) fn remove_oldest(&mut self) {
         self.order = (self.order ^ IDENTITY).rotate_right(4) ^ IDENTITY;
@@ -212,18 +213,29 @@ mod tests {
                 assert!(!model.contains(&way));
                 model.push(way);
             } else if !model.is_empty() {
-                let position = (state >> 8) as usize % model.len();
-                let way = model.remove(position);
-                if position == 0 && state >> 7 & 1 == 0 {
-                    bucket.remove_oldest();
-                } else {
-                    bucket.remove(way);
-                }
+                let way = model.remove((state >> 8) as usize % model.len());
+                bucket.remove(way);
             }
             assert_eq!(bucket.count() as usize, model.len());
             if let Some(&oldest) = model.first() {
                 assert_eq!(bucket.oldest(), oldest);
             }
+        }
+    }
+
+    #[cfg(feature = "user")]
+    #[test]
+    fn the_oldest_leaves_as_by_its_way() {
+        let mut bucket = Bucket::EMPTY;
+        for round in 0..100 {
+            while bucket.count() < DEPTH as u32 {
+                bucket.insert();
+            }
+            bucket.remove(bucket.way_at(round * 5 % DEPTH as u32));
+            let mut other = bucket;
+            bucket.remove(bucket.oldest());
+            other.remove_oldest();
+            assert_eq!((bucket.order, bucket.count), (other.order, other.count));
         }
     }
 }

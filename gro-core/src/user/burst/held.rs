@@ -70,8 +70,8 @@ pub(super) struct Lane {
     /// Payload bytes held, and what they stay below: 0 if none may join here.
     pub(super) bytes: u32,
     pub(super) limit: u32,
-    /// IPv4: sum of total length, identification and checksum, folded, of a header that is right.
-    pub(super) network_sum: u16,
+    /// IPv4: sum of identification and checksum, folded, of a header that is right and as long as the first one.
+    pub(super) id_sum: u16,
     pub(super) gso_size: u16,
     pub(super) header_len: u8,
     /// PSH of the last segment.
@@ -91,7 +91,7 @@ impl Held {
             next_id: 0,
             bytes: 0,
             limit: 0,
-            network_sum: 0,
+            id_sum: 0,
             gso_size: 0,
             header_len: 0,
             push: 0,
@@ -137,7 +137,8 @@ impl Lane {
         let segment = Segment::of::<L4>(head, (len as u32).wrapping_sub(u32::from(self.header_len)));
         if stated_length::<L4>(head) as usize != len
             || segment.seq != self.next_seq
-            || L4 == IPV4 && (be32(head, IP + 4) != self.next_id || network_sum(head) != self.network_sum)
+            || L4 == IPV4
+                && (be32(head, IP + 4) != self.next_id || network_sum(head) != network_sum(template))
             || segment.len.wrapping_sub(1) >= u32::from(self.gso_size)
             || differ(head, template, mask::<L4>(u32::from(self.header_len), false))
             || !is_right::<I, L4>(frame, head)
@@ -274,14 +275,15 @@ pub(super) fn stated_length<const L4: u32>(head: &Head) -> u32 {
     }
 }
 
-/// See [`Lane::network_sum`].
+/// IPv4: sum of what varies in the headers of a flow, total length, identification and checksum, folded: the same in all that are
+/// right.
 #[inline(always)]
-pub(super) fn network_sum(head: &Head) -> u16 {
+fn network_sum(head: &Head) -> u16 {
     let half = |at: usize| u32::from(u16::from_ne_bytes([head[at], head[at + 1]]));
     fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
 }
 
-/// Sum of identification, upper half of `id`, and checksum, folded.
+/// See [`Lane::id_sum`]; the identification is the upper half of `id`.
 #[inline(always)]
 pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
     let sum = (id >> 16) + u32::from(be16(head, IP + 10));

@@ -1,6 +1,6 @@
 //! Instruction sets: the same Rust, compiled once for each, and the choice at run time.
 
-use super::receive::{self, Burst};
+use super::receive;
 use super::store::Memory;
 use super::{Core, Frame, Packet};
 use crate::Profile;
@@ -50,9 +50,9 @@ pub(super) trait Code: Sized {
 
     /// As [`receive::any_run`]: a loop that needs all registers.
     fn run<const L4: u32, const CHUNKS: usize>(
-        burst: Burst<'_, '_, CHUNKS>,
-        slot: usize,
-        index: usize,
+        memory: (&mut Core, &mut Memory<CHUNKS>),
+        frames: &[Frame<'_>],
+        place: (usize, usize),
     ) -> usize;
 
     /// Which of `tags` are equal to `tag`, a bit each.
@@ -76,11 +76,11 @@ impl Code for Baseline {
 
     #[inline(never)]
     fn run<const L4: u32, const CHUNKS: usize>(
-        burst: Burst<'_, '_, CHUNKS>,
-        slot: usize,
-        index: usize,
+        memory: (&mut Core, &mut Memory<CHUNKS>),
+        frames: &[Frame<'_>],
+        place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Self, L4, CHUNKS>(burst, slot, index)
+        receive::any_run::<Self, L4, CHUNKS>(memory, frames, place)
     }
 }
 
@@ -135,7 +135,7 @@ mod x86 {
         receive::receive::<P, Avx512, CHUNKS>(core, memory, frames, sink);
     }
 
-    struct Avx2;
+    pub(super) struct Avx2;
 
     impl Code for Avx2 {
         #[inline(always)]
@@ -148,12 +148,12 @@ mod x86 {
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
         fn run<const L4: u32, const CHUNKS: usize>(
-            burst: Burst<'_, '_, CHUNKS>,
-            slot: usize,
-            index: usize,
+            memory: (&mut Core, &mut Memory<CHUNKS>),
+            frames: &[Frame<'_>],
+            place: (usize, usize),
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx2::<L4, CHUNKS>(burst, slot, index) }
+            unsafe { run_avx2::<L4, CHUNKS>(memory, frames, place) }
         }
 
         #[inline(always)]
@@ -167,7 +167,7 @@ mod x86 {
         }
     }
 
-    struct Avx512;
+    pub(super) struct Avx512;
 
     impl Code for Avx512 {
         #[inline(always)]
@@ -180,12 +180,12 @@ mod x86 {
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
         fn run<const L4: u32, const CHUNKS: usize>(
-            burst: Burst<'_, '_, CHUNKS>,
-            slot: usize,
-            index: usize,
+            memory: (&mut Core, &mut Memory<CHUNKS>),
+            frames: &[Frame<'_>],
+            place: (usize, usize),
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx512::<L4, CHUNKS>(burst, slot, index) }
+            unsafe { run_avx512::<L4, CHUNKS>(memory, frames, place) }
         }
 
         #[inline(always)]
@@ -207,11 +207,11 @@ mod x86 {
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
     fn run_avx2<const L4: u32, const CHUNKS: usize>(
-        burst: Burst<'_, '_, CHUNKS>,
-        slot: usize,
-        index: usize,
+        memory: (&mut Core, &mut Memory<CHUNKS>),
+        frames: &[Frame<'_>],
+        place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Avx2, L4, CHUNKS>(burst, slot, index)
+        receive::any_run::<Avx2, L4, CHUNKS>(memory, frames, place)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -222,11 +222,11 @@ mod x86 {
 
     #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
     fn run_avx512<const L4: u32, const CHUNKS: usize>(
-        burst: Burst<'_, '_, CHUNKS>,
-        slot: usize,
-        index: usize,
+        memory: (&mut Core, &mut Memory<CHUNKS>),
+        frames: &[Frame<'_>],
+        place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Avx512, L4, CHUNKS>(burst, slot, index)
+        receive::any_run::<Avx512, L4, CHUNKS>(memory, frames, place)
     }
 
     /// Even and odd bytes apart, four products to a lane at once; but for the first ones, from whole cache lines.
@@ -270,4 +270,43 @@ mod x86 {
 
     /// Bytes of a cache line, and of a vector.
     const LINE: usize = 64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_sums_alike() {
+        let bytes: alloc::vec::Vec<u8> = (0..3000_u32).map(|at| ((at * at) >> 3) as u8 | 0x80).collect();
+        for from in 0..130 {
+            for len in (0..300).chain([1479, 1480, 1481, 2048, 2500]) {
+                let bytes = &bytes[from..from + len];
+                let expected = sum(bytes);
+                assert_eq!(Baseline::sum(bytes), expected);
+                #[cfg(target_arch = "x86_64")]
+                if Isa::of_machine() >= Isa::Avx2 {
+                    assert_eq!(x86::Avx2::sum(bytes), expected, "AVX2, {len} bytes from {from}");
+                }
+                #[cfg(target_arch = "x86_64")]
+                if Isa::of_machine() >= Isa::Avx512 {
+                    assert_eq!(x86::Avx512::sum(bytes), expected, "AVX-512, {len} bytes from {from}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_same_tags() {
+        let tags = [7, 0, 9, 7, 1, u32::MAX, 2, 7];
+        for tag in [0, 1, 7, 9, u32::MAX, 3] {
+            let expected = Baseline::equal(&tags, tag);
+            assert_eq!(expected.count_ones() as usize, tags.iter().filter(|&&other| other == tag).count());
+            #[cfg(target_arch = "x86_64")]
+            if Isa::of_machine() >= Isa::Avx2 {
+                assert_eq!(x86::Avx2::equal(&tags, tag), expected);
+                assert_eq!(x86::Avx512::equal(&tags, tag), expected);
+            }
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! The way of a frame: it joins the packet in hand, or another one, or is held itself; all else goes the core's way.
 
 use super::frame::{Check, Frame, Iov};
-use super::held::{HEAD, Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Next, Segment, be32, classify, differ, id_sum, in_host_order, is_right, long as long_at, mask, network_sum, stated_length, word};
+use super::held::{
+    HEAD, Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Next, Segment, be32, classify, differ, id_sum,
+    in_host_order, is_right, long as long_at, mask, stated_length, word,
+};
 use super::isa::Code;
 use super::leave::{Path, emit, pass};
 use super::store::{Memory, SEGMENTS_MAX, Side};
@@ -117,9 +120,9 @@ fn follow<P: Profile, I: Code, const CHUNKS: usize>(
         return index + 1;
     }
     let end = if is_ipv4 {
-        I::run::<IPV4, CHUNKS>(Burst { core, memory, frames }, slot, index)
+        I::run::<IPV4, CHUNKS>((core, memory), frames, (slot, index))
     } else {
-        I::run::<IPV6, CHUNKS>(Burst { core, memory, frames }, slot, index)
+        I::run::<IPV6, CHUNKS>((core, memory), frames, (slot, index))
     };
     if end > index {
         return end;
@@ -163,7 +166,7 @@ fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut
         next_id: be32(head, 18).wrapping_add(ID_STEP),
         bytes: segment.len,
         limit: limit::<P, L4>(core, head, (header_len, segment.len)),
-        network_sum: network_sum(head),
+        id_sum: id_sum(be32(head, 18), head),
         gso_size: segment.len as u16,
         header_len: header_len as u8,
         push: 0,
@@ -178,24 +181,17 @@ fn header_len<const L4: u32>(head: &Head) -> u32 {
     L4 + u32::from(head[L4 as usize + 12] >> 4) * 4
 }
 
-/// Frames, and what they meet.
-pub(super) struct Burst<'q, 'f, const CHUNKS: usize> {
-    core: &'q mut Core,
-    memory: &'q mut Memory<CHUNKS>,
-    frames: &'q [Frame<'f>],
-}
-
 /// As [`run`]: in one way or the other, as the first frame has its checksum.
 #[inline(always)]
 pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
-    burst: Burst<'_, '_, CHUNKS>,
-    slot: usize,
-    index: usize,
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
 ) -> usize {
-    if burst.frames.get(index).is_some_and(Frame::is_verified) {
-        run::<I, L4, false, CHUNKS>(burst, slot, index)
+    if frames.get(index).is_some_and(Frame::is_verified) {
+        run::<I, L4, false, CHUNKS>((core, memory), frames, (slot, index))
     } else {
-        run::<I, L4, true, CHUNKS>(burst, slot, index)
+        run::<I, L4, true, CHUNKS>((core, memory), frames, (slot, index))
     }
 }
 
@@ -203,11 +199,10 @@ pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
 /// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for.
 #[inline(always)]
 fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
-    burst: Burst<'_, '_, CHUNKS>,
-    slot: usize,
-    index: usize,
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
 ) -> usize {
-    let Burst { core, memory, frames } = burst;
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot % NOWHERE];
     let Lane { mut sum, mut next_seq, mut next_id, bytes, limit, gso_size, header_len, fixed_id, .. } =
@@ -215,7 +210,6 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
     let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
     let frame_len = header_len + gso_size as usize;
     let mask = mask::<L4>(header_len as u32, true);
-    let network_sum = id_sum(be32(&held.head, 18), &held.head);
     let id_step = if fixed_id { 0 } else { ID_STEP };
     let (mut digest, before) = (core.state.digest, core.state.frames());
     let word = Action::Merge as u32 ^ (slot as u32) << 2;
@@ -237,7 +231,7 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
             break;
         };
         let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
-        if seq != next_seq || L4 == IPV4 && (id != next_id || id_sum(id, head) != network_sum) {
+        if seq != next_seq || L4 == IPV4 && (id != next_id || id_sum(id, head) != held.lane.id_sum) {
             break;
         }
         if differ(head, &held.head, mask) || VERIFIES && !is_right::<I, L4>(frame, head) {
@@ -283,7 +277,8 @@ fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
 ) {
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot % NOWHERE];
-    let next = if held.key == frame.key { held.lane.next::<I, L4>(frame, head, &held.head) } else { Next::Differs };
+    let next =
+        if held.key == frame.key { held.lane.next::<I, L4>(frame, head, &held.head) } else { Next::Differs };
     match next {
         Next::Joins(segment) => {
             held.lane.join(&segment);
@@ -569,7 +564,7 @@ fn from_core<P: Profile, const CHUNKS: usize>(core: &Core, memory: &mut Memory<C
         next_id: be32(&held.head, 18).wrapping_add(counted),
         bytes: flow.bytes,
         limit,
-        network_sum: network_sum(&held.head),
+        id_sum: id_sum(be32(&held.head, 18), &held.head),
         gso_size: flow.gso_size as u16,
         header_len: flow.payload as u8,
         push: 0,
