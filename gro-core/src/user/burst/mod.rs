@@ -26,12 +26,18 @@
 //! ```
 #![doc = include_str!("examples.md")]
 
+// a frame's way
+mod core_way;
+mod follow;
+mod leave;
+mod receive;
+// what is on it
 mod frame;
 mod held;
 mod isa;
-mod leave;
-mod receive;
+mod prefetch;
 mod store;
+mod tags;
 
 pub use frame::{Check, Frame, Iov, Packet};
 pub use isa::Isa;
