@@ -3,7 +3,7 @@
 use crate::provenance::{self, Expected};
 use crate::source_hash;
 use crate::toolchain::{Target, Toolchain, Versions};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use gro_bench::hex;
 use gro_core::Release;
 use gro_nic::build::Firmware;
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 /// What to do.
@@ -222,17 +223,22 @@ fn check(root: &Path, toolchain: &Toolchain) -> Result<()> {
     let committed: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST))?)?;
     let scratch = std::env::temp_dir().join(format!("gro-images-{}", std::process::id()));
     let expected = provenance::expected(root)?;
-    let result = (|| {
-        let mut builds = Vec::new();
-        for name in ["a", "another/folder"] {
-            let tree = scratch.join(name);
-            for input in INPUTS {
-                copy(&root.join(input), &tree.join(input))?;
-            }
-            builds.push(build(toolchain, &tree, &tree.join("out"), &expected)?);
+    let build_in = |name: &str| {
+        let tree = scratch.join(name);
+        for input in INPUTS {
+            copy(&root.join(input), &tree.join(input))?;
         }
-        ensure!(builds[0] == builds[1], "two builds in different folders differ");
-        manifest(toolchain, &builds[0])
+        build(toolchain, &tree, &tree.join("out"), &expected)
+    };
+    let result = (|| {
+        // Side by side: a device program is one crate, which keeps one processor busy.
+        let (first, second) = thread::scope(|scope| {
+            let other = scope.spawn(|| build_in("another/folder"));
+            (build_in("a"), other.join())
+        });
+        let (first, second) = (first?, second.map_err(|_| anyhow!("a build panicked"))??);
+        ensure!(first == second, "two builds in different folders differ");
+        manifest(toolchain, &first)
     })();
     // What is left in the temporary folder is not worth hiding the result for.
     let _ = fs::remove_dir_all(&scratch);
