@@ -1,10 +1,12 @@
-//! Backend `user`: the userspace datapath of gro-core.
+//! Backend `user`: the userspace datapath of gro-core, in bursts, and `user-plain`: the core alone, frame by frame.
 
 use super::{Backend, BackendError, EngineConfig, in_band, vlan_word};
+use crate::outcome::verdicts;
 use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
+use gro_core::user::burst::{Frame, Packet, Queue, Summed};
 use gro_core::user::{Delivered, Engine};
 use gro_core::{Linux7, Linux612, Linux618, Meta, Plain, Profile, Release, Rule};
 use std::cell::Cell;
@@ -22,23 +24,23 @@ impl Backend for UserBackend {
     fn run(&mut self, trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
         let in_band = in_band(trace, &engine.config);
         let trace = in_band.as_ref().unwrap_or(trace);
-        Ok(match (engine.mutant, engine.profile) {
-            (None, Release::Linux612) => run::<Linux612>(trace, engine),
-            (None, Release::Linux618) => run::<Linux618>(trace, engine),
-            (None, Release::Linux7) => run::<Linux7>(trace, engine),
+        match (engine.mutant, engine.profile) {
+            (None, Release::Linux612) => bursts::<Linux612>(trace, engine),
+            (None, Release::Linux618) => bursts::<Linux618>(trace, engine),
+            (None, Release::Linux7) => bursts::<Linux7>(trace, engine),
             (Some(rule), Release::Linux618) => {
                 OFF.set(Some(rule));
-                run::<Mutant>(trace, engine)
+                Ok(run::<Mutant>(trace, engine))
             }
             (Some(_), profile) => {
                 let text = format!("mutants are of {}, not of {}", Linux618::NAME, profile.name());
-                return Err(BackendError::NotApplicable(text));
+                Err(BackendError::NotApplicable(text))
             }
-        })
+        }
     }
 }
 
-/// The same engine without the shortcut of plain frames, which must decide the same.
+/// The engine without any shortcut, which must decide the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainBackend;
 
@@ -56,6 +58,66 @@ impl Backend for PlainBackend {
             Release::Linux7 => run::<Plain<Linux7>>(trace, engine),
         })
     }
+}
+
+/// A poll is a burst.
+fn bursts<P: Profile>(trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
+    let start = Instant::now();
+    let mut records = Vec::with_capacity(trace.frames.len() / 2);
+    let mut sink = |packet: &Packet<'_>| records.push(copied(packet));
+    let mut queue = Queue::<P>::new(engine.config).summed(Summed::Complete);
+    let mut burst = Vec::new();
+    let mut session = queue.session();
+    for step in schedule(trace, &engine.config) {
+        match step {
+            Step::Poll { frames, jiffies } => {
+                session.set_time(jiffies);
+                burst.clear();
+                burst.extend(
+                    trace.frames[frames]
+                        .iter()
+                        .map(|frame| Frame::new(&frame.bytes).hash(frame.hash).vlan(vlan_word(frame.vlan))),
+                );
+                session.receive(&burst, &mut sink);
+                session.poll_end(&mut sink);
+            }
+            Step::Tick { jiffies } => {
+                session.set_time(jiffies);
+                session.tick(&mut sink);
+            }
+        }
+    }
+    session.flush(&mut sink);
+    drop(session);
+    if queue.early() > 0 {
+        let text = format!(
+            "{} packets left early: a trace with more segments at once than a queue holds",
+            queue.early()
+        );
+        return Err(BackendError::Failed(text));
+    }
+    let decision_digest = Some(queue.state().digest.value());
+    let cost = Cost { wall_ns: start.elapsed().as_nanos() as u64, instructions: None, cycles: None };
+    let verdicts = verdicts(&records, trace.frames.len());
+    Ok(Outcome { records, decision_digest, verdicts, cost })
+}
+
+fn copied(packet: &Packet<'_>) -> Record {
+    let bytes = match packet.iov() {
+        [whole] => Bytes::copy_from_slice(whole),
+        parts => parts.iter().flat_map(|part| part.iter()).copied().collect(),
+    };
+    Record {
+        bytes,
+        gso_size: u32::from(packet.gso_size()),
+        segs: packet.segs(),
+        gso_type: packet.gso_type(),
+        vlan: packet.meta().vlan,
+        first: Some(packet.first()),
+        last: Some(packet.last()),
+        why: Some(packet.why()),
+    }
+    .canonical()
 }
 
 fn run<P: Profile>(trace: &Trace, engine: &EngineConfig) -> Outcome {

@@ -15,6 +15,7 @@
 //! assert_eq!(out[0].header, frame);
 //! ```
 
+pub mod burst;
 mod delivered;
 
 pub use delivered::{Delivered, VirtioNetHdr, Why};

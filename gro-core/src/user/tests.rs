@@ -6,6 +6,7 @@ use crate::{Bypass, Linux7, Linux612, Linux618, UdpMode};
 use alloc::string::String;
 use alloc::vec;
 
+mod burst;
 mod config;
 mod shortcut;
 mod tunnels;

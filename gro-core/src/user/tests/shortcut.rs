@@ -4,24 +4,24 @@ use super::*;
 use crate::{Plain, State};
 
 /// Of flows that are damaged, delayed, repeated and mixed at random.
-struct Stream {
+pub(super) struct Stream {
     random: u64,
     next: Vec<Seg>,
 }
 
 impl Stream {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let flow = |n: u16| Seg { v6: n % 3 == 1, port: 80 + n / 2, options: timestamps(n), ..seg(0) };
         Self { random: seed, next: (0..12).map(flow).collect() }
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) % limit
     }
 
-    fn frame(&mut self) -> (Bytes, Meta) {
+    pub(super) fn frame(&mut self) -> (Bytes, Meta) {
         let which = self.below(12) as usize;
         let len = [0, 1, 99, 100, 100, 100, 100, 101, 1000][self.below(9) as usize];
         let mut now = Seg { len, ..self.next[which].clone() };

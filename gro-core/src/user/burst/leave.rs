@@ -1,0 +1,280 @@
+//! Packets that leave: of the shortcut, and of the core, which sees a [`Datapath`].
+
+use super::frame::{Check, Facts, Frame, Packet};
+use super::held::{HEAD, Held, IPV4, IPV6, classify, in_host_order, pseudo_sum, word};
+use super::receive::to_core;
+use super::store::{Memory, Side, Store};
+use super::{Core, Summed};
+use crate::checksum::{field, fold, replace};
+use crate::coalesce::CWR;
+use crate::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, is_many, jumbo_header};
+use crate::datapath::{self, Datapath};
+use crate::parse::L3_UNTAGGED;
+use crate::table::DEPTH;
+use crate::user::{VirtioNetHdr, Why, sum};
+use crate::{Bypass, FlushReason, HEADER_MAX, Merged, Payload, Plain, Profile, Slot, Table};
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Room for the longest header, and for a jumbo header in it.
+pub(super) const HEADER_ROOM: usize = HEADER_MAX + JUMBO;
+const JUMBO: usize = 8;
+
+/// Has the packet in `slot` leave.
+#[inline(always)]
+pub(super) fn emit<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, why): (Slot, FlushReason),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let held = &memory.side.held[slot.index()];
+    let len = u32::from(held.header_len) + held.bytes;
+    if held.in_core || len > 0xffff {
+        return emit_from_core::<P, CHUNKS>(core, memory, (slot, why), sink);
+    }
+    let segs = held.segs;
+    core.state.counters.flushed(why as u32, is_many(segs));
+    core.state.digest.mix((why as u32) << 8 | slot.index() as u32, segs << 16 ^ len);
+    if let Some((list, _)) = memory.table.bucket(u32::from(slot.bucket)) {
+        list.remove(slot.way);
+    }
+    let Side { tags, held, store, .. } = &mut memory.side;
+    let held = &mut held[slot.index()];
+    tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
+    held.segs = 0;
+    if segs == 1 {
+        deliver(store, slot, held, None, (Facts::SINGLE, why), sink);
+        return;
+    }
+    let facts = if held.l4 == IPV4 {
+        complete::<P, IPV4>(held, segs, core.summed)
+    } else {
+        complete::<P, IPV6>(held, segs, core.summed)
+    };
+    let held = &*held;
+    deliver(store, slot, held, held.head.get(..usize::from(held.header_len)), (facts, why), sink);
+}
+
+#[inline(always)]
+fn deliver<const CHUNKS: usize>(
+    store: &mut Store<CHUNKS>,
+    slot: Slot,
+    held: &Held,
+    head: Option<&[u8]>,
+    (facts, why): (Facts, FlushReason),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let (first, last, meta) = (held.first, held.last, held.meta);
+    let why = Why::Flush(why);
+    store.take(slot.index(), held.end, facts.segs, head, |iov| {
+        sink(&Packet { iov, facts, first, last, meta, why })
+    });
+}
+
+/// Writes the header of a merged packet below 65,536 bytes over that of its first frame, as [`Merged`] says.
+#[inline(always)]
+fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
+    let (tcp, l3) = (L4 as usize, L3_UNTAGGED as usize);
+    let header_len = u32::from(held.header_len);
+    let len = header_len + held.bytes;
+    let l4_len = len - L4;
+    let pseudo = pseudo_sum::<L4>(&held.head);
+    let partial = fold(pseudo + l4_len);
+    let check = match summed {
+        Summed::Partial => partial,
+        Summed::Complete => whole_sum::<L4>(held, segs, pseudo),
+    };
+    let head = &mut held.head;
+    let mut write = |at: usize, value: u16| head[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    if L4 == IPV4 {
+        let (old, new) = ((header_len + held.gso_size - L3_UNTAGGED) as u16, (len - L3_UNTAGGED) as u16);
+        write(l3 + 2, new);
+        let was = u16::from_be_bytes([head[l3 + 10], head[l3 + 11]]);
+        head[l3 + 10..l3 + 12].copy_from_slice(&replace(was, old, new).to_be_bytes());
+    } else {
+        write(l3 + 4, (len - IPV6) as u16);
+    }
+    let head = &mut held.head;
+    head[tcp + 13] |= held.push;
+    head[tcp + 16..tcp + 18].copy_from_slice(&check.to_be_bytes());
+    let fixed = GSO_TCP_FIXEDID * u32::from(held.fixed_id);
+    let cwr = u32::from(u32::from(head[tcp + 13]) << 16 & CWR != 0);
+    let gso_size = held.gso_size as u16;
+    let gso_type = if L4 == IPV4 { GSO_TCPV4 + fixed } else { GSO_TCPV6 } + P::CWR_TYPE * cwr;
+    let virtio = VirtioNetHdr {
+        flags: VirtioNetHdr::NEEDS_CSUM,
+        gso_type: if L4 == IPV4 { VirtioNetHdr::GSO_TCPV4 } else { VirtioNetHdr::GSO_TCPV6 },
+        hdr_len: header_len as u16,
+        gso_size,
+        csum_start: L4 as u16,
+        csum_offset: 16,
+    };
+    Facts { segs, gso_size, gso_type, virtio: (summed == Summed::Partial).then_some(virtio) }
+}
+
+/// The complete TCP checksum of the merged packet, composed of those of the segments: of each, all but the payload is known, and that
+/// sums to what is missing.
+fn whole_sum<const L4: u32>(held: &Held, segs: u32, pseudo: u32) -> u16 {
+    let tcp = L4 as usize;
+    // What all have in common: not the sequence number and not checksum and urgent pointer.
+    let mut wide = 0;
+    for at in (tcp..usize::from(held.header_len)).step_by(4) {
+        if at != tcp + 4 && at != tcp + 16 {
+            wide += u64::from(word(&held.head, at));
+        }
+    }
+    let common = fold(pseudo + u32::from(in_host_order(wide)));
+    let header = u32::from(held.header_len) - L4;
+    let all = u32::from(in_host_order(held.sum)) + u32::from(held.push);
+    let lengths = u32::from(fold(segs * header + held.bytes));
+    let payload = !fold(u32::from(fold(segs * u32::from(common))) + lengths + all);
+    let first = u64::from(word(&held.head, tcp + 4))
+        + u64::from(u16::from_ne_bytes([held.head[tcp + 18], held.head[tcp + 19]]));
+    let own = u32::from(common) + u32::from(in_host_order(first)) + u32::from(held.push);
+    field(u32::from(fold(own + header + held.bytes)) + u32::from(payload))
+}
+
+#[cold]
+#[inline(never)]
+fn emit_from_core<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, why): (Slot, FlushReason),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    if !memory.side.held[slot.index()].in_core {
+        to_core::<P, CHUNKS>(core, memory, slot.index());
+    }
+    let Memory { table, side, .. } = memory;
+    let Some((list, _)) = table.bucket(u32::from(slot.bucket)) else { return };
+    let mut path = Path::new(core, side, sink);
+    datapath::emit::<Plain<P>, _>(&mut core.state, list, &mut path, (slot, why as u32));
+}
+
+/// What the core tells of a frame or packet.
+pub(super) struct Path<'q, 'f, S, const CHUNKS: usize> {
+    now: u32,
+    summed: Summed,
+    number: u32,
+    side: &'q mut Side<CHUNKS>,
+    sink: &'q mut S,
+    frames: PhantomData<&'f [u8]>,
+}
+
+impl<'q, S, const CHUNKS: usize> Path<'q, '_, S, CHUNKS> {
+    pub(super) fn new(core: &Core, side: &'q mut Side<CHUNKS>, sink: &'q mut S) -> Self {
+        Self {
+            now: core.now,
+            summed: core.summed,
+            number: core.state.frames().wrapping_sub(1),
+            side,
+            sink,
+            frames: PhantomData,
+        }
+    }
+}
+
+impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S, CHUNKS> {
+    type Frame = Frame<'f>;
+
+    fn frame_sum(&mut self, frame: &Frame<'f>) -> Option<u16> {
+        match frame.check {
+            Check::Complete(all) => Some(all),
+            Check::None | Check::Unnecessary => None,
+        }
+    }
+
+    fn sum(&mut self, frame: &Frame<'f>, range: Range<u32>) -> Option<u16> {
+        frame.bytes.get(range.start as usize..range.end as usize).map(sum)
+    }
+
+    fn hold(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
+        let held = &mut self.side.held[slot.index()];
+        let present = frame.bytes.len().min(HEAD);
+        held.head[..present].copy_from_slice(&frame.bytes[..present]);
+        let (l4, tag) = classify(&held.head).unwrap_or((0, 0));
+        self.side.tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = tag;
+        held.l4 = l4;
+        held.in_core = true;
+        held.meta = frame.meta();
+        held.age = self.now;
+        held.first = self.number;
+        held.last = self.number;
+        held.segs = 1;
+        held.end = self.side.store.start(slot.index(), frame.bytes, payload.at as usize);
+    }
+
+    fn append(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
+        let held = &mut self.side.held[slot.index()];
+        held.last = self.number;
+        held.segs += 1;
+        self.side.store.push(&mut held.end, frame.bytes.get(payload.at as usize..).unwrap_or(&[]));
+    }
+
+    fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
+        let Side { tags, held, store, header, .. } = &mut *self.side;
+        let held = &mut held[slot.index()];
+        tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
+        held.segs = 0;
+        if merged.segs <= 1 {
+            return deliver(store, slot, held, None, (Facts::SINGLE, why), self.sink);
+        }
+        let (len, virtio) = write(header, store.first(slot.index()), merged, self.summed);
+        let facts = Facts { segs: merged.segs, gso_size: merged.gso_size, gso_type: merged.gso_type, virtio };
+        deliver(store, slot, held, header.get(..len), (facts, why), self.sink);
+    }
+
+    fn pass(&mut self, frame: Frame<'f>, why: Bypass) {
+        pass(&frame, (self.number, why), self.sink);
+    }
+}
+
+/// Delivers a frame as it came.
+#[inline(always)]
+pub(super) fn pass(frame: &Frame<'_>, (number, why): (u32, Bypass), sink: &mut impl FnMut(&Packet<'_>)) {
+    let iov = &[super::Iov::new(frame.bytes)];
+    let (first, last, meta, why) = (number, number, frame.meta(), Why::Bypass(why));
+    sink(&Packet { iov, facts: Facts::SINGLE, first, last, meta, why });
+}
+
+/// Writes the header of a merged packet; its length, and what a device takes before it.
+fn write(
+    header: &mut [u8; HEADER_ROOM],
+    first: &[u8],
+    merged: &Merged,
+    summed: Summed,
+) -> (usize, Option<VirtioNetHdr>) {
+    let mut len = usize::from(merged.header_len).min(HEADER_MAX).min(first.len());
+    header[..len].copy_from_slice(&first[..len]);
+    let mut put = |at: u16, value: u16| {
+        if let Some(word) = header.get_mut(usize::from(at)..usize::from(at) + 2) {
+            word.copy_from_slice(&value.to_be_bytes());
+        }
+    };
+    for patch in merged.patches() {
+        put(patch.offset, patch.value);
+    }
+    let partial = summed == Summed::Partial && merged.gso_type & GSO_TUNNELS == 0;
+    if partial {
+        put(merged.check, merged.pseudo);
+    }
+    let mut jumbo = 0;
+    let (next_at, at) = (usize::from(merged.l3) + 6, usize::from(merged.l3) + 40);
+    if merged.jumbo != 0 && at <= len {
+        header.copy_within(at..len, at + JUMBO);
+        let next = core::mem::take(&mut header[next_at]);
+        header[at..at + JUMBO].copy_from_slice(&jumbo_header(next, merged.jumbo));
+        len += JUMBO;
+        jumbo = JUMBO as u16;
+    }
+    let virtio = VirtioNetHdr {
+        flags: VirtioNetHdr::NEEDS_CSUM,
+        gso_type: VirtioNetHdr::gso_type_of(merged.gso_type),
+        hdr_len: merged.header_len + jumbo,
+        gso_size: merged.gso_size,
+        csum_start: merged.l4 + jumbo,
+        csum_offset: merged.check - merged.l4,
+    };
+    (len, partial.then_some(virtio))
+}

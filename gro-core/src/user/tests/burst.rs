@@ -1,0 +1,160 @@
+//! The burst engine against the core alone: equal decisions, packets and counters, whatever comes and however it is cut into bursts.
+
+use super::shortcut::Stream;
+use super::*;
+use crate::Plain;
+use crate::stats::Counters;
+use crate::user::burst::{Check, Frame, Isa, Packet, Queue, Summed};
+
+/// A packet in one piece, with all that is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Whole {
+    bytes: Vec<u8>,
+    segs: u32,
+    gso: (u16, u32),
+    frames: (u32, u32),
+    meta: Meta,
+    why: Why,
+    virtio: Option<VirtioNetHdr>,
+}
+
+impl Whole {
+    fn of(packet: &Packet<'_>) -> Self {
+        Self {
+            bytes: packet.iov().iter().flat_map(|part| part.to_vec()).collect(),
+            segs: packet.segs(),
+            gso: (packet.gso_size(), packet.gso_type()),
+            frames: (packet.first(), packet.last()),
+            meta: packet.meta(),
+            why: packet.why(),
+            virtio: packet.virtio(),
+        }
+    }
+
+    fn from_plain(packet: Delivered, summed: Summed) -> Self {
+        let (virtio, packet) = match summed {
+            Summed::Complete => ((packet.segs <= 1).then(VirtioNetHdr::default), packet),
+            Summed::Partial => match packet.into_virtio() {
+                Ok((virtio, packet)) => (Some(virtio), packet),
+                Err(packet) => (None, packet),
+            },
+        };
+        Self {
+            bytes: packet.to_vec(),
+            segs: packet.segs,
+            gso: (packet.gso_size, packet.gso_type),
+            frames: (packet.first, packet.last),
+            meta: packet.meta,
+            why: packet.why,
+            virtio,
+        }
+    }
+}
+
+enum Do {
+    Frame(Bytes, Meta),
+    PollEnd,
+    Time(u32),
+    Tick,
+}
+
+fn script(seed: u64, frames: u32) -> Vec<Do> {
+    let (mut stream, mut script) = (Stream::new(seed), vec![]);
+    for n in 0..frames {
+        let (frame, meta) = stream.frame();
+        script.push(Do::Frame(frame, meta));
+        match stream.below(30) {
+            0 => script.push(Do::PollEnd),
+            1 => script.push(Do::Time(n / 64)),
+            2 => script.push(Do::Tick),
+            _ => {}
+        }
+    }
+    script
+}
+
+fn plain<P: Profile>(script: &[Do], config: Config, summed: Summed) -> (Vec<Whole>, u64, Counters) {
+    let mut out = vec![];
+    let mut sink = |packet: Delivered| out.push(Whole::from_plain(packet, summed));
+    let mut engine = Engine::<Plain<P>>::new(config);
+    for what in script {
+        match what {
+            Do::Frame(frame, meta) => _ = engine.receive(frame.clone(), *meta, &mut sink),
+            Do::PollEnd => engine.poll_end(&mut sink),
+            Do::Time(jiffies) => engine.set_time(*jiffies),
+            Do::Tick => engine.tick(&mut sink),
+        }
+    }
+    engine.flush(&mut sink);
+    let state = *engine.state();
+    (out, state.digest.value(), state.counters)
+}
+
+fn bursts<P: Profile>(
+    script: &[Do],
+    config: Config,
+    (isa, summed): (Isa, Summed),
+) -> (Vec<Whole>, u64, Counters) {
+    let mut out = vec![];
+    let mut sink = |packet: &Packet<'_>| out.push(Whole::of(packet));
+    let mut queue = Queue::<P>::new(config).at_most(isa).summed(summed);
+    let mut session = queue.session();
+    let mut burst = vec![];
+    for what in script {
+        if !matches!(what, Do::Frame(..)) {
+            session.receive(&burst, &mut sink);
+            burst.clear();
+        }
+        match what {
+            Do::Frame(frame, meta) => {
+                let check = if meta.verified {
+                    Check::Unnecessary
+                } else if frame.len().is_multiple_of(3) {
+                    Check::Complete(sum(frame))
+                } else {
+                    Check::None
+                };
+                burst.push(Frame::new(frame).hash(meta.hash).vlan(meta.vlan).check(check));
+            }
+            Do::PollEnd => session.poll_end(&mut sink),
+            Do::Time(jiffies) => session.set_time(*jiffies),
+            Do::Tick => session.tick(&mut sink),
+        }
+    }
+    session.receive(&burst, &mut sink);
+    session.flush(&mut sink);
+    drop(session);
+    assert_eq!(queue.early(), 0);
+    (out, queue.state().digest.value(), queue.state().counters)
+}
+
+fn compare<P: Profile>(config: Config, seeds: core::ops::Range<u64>) {
+    let mut joined = 0;
+    for seed in seeds {
+        let script = script(seed, 2_000);
+        for summed in [Summed::Complete, Summed::Partial] {
+            let plain = plain::<P>(&script, config, summed);
+            for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+                let bursts = bursts::<P>(&script, config, (isa, summed));
+                for (number, (burst, plain)) in bursts.0.iter().zip(&plain.0).enumerate() {
+                    assert_eq!(burst, plain, "{}, seed {seed}, {isa:?}, packet {number}", P::NAME);
+                }
+                assert!(bursts == plain, "{}, seed {seed}, {isa:?}: packets, digest or counters", P::NAME);
+                joined += bursts.2.merged_segments;
+            }
+        }
+    }
+    assert!(joined > 5_000, "too few joined to say anything: {joined}");
+}
+
+#[test]
+fn bursts_are_decided_as_by_the_core_alone() {
+    let timed = Config { flush_timeout: 20_000, udp: UdpMode::Forwarding, hz: 1000, ..Config::DEFAULT };
+    let small = Config { gro_max_size: 700, gro_ipv4_max_size: 900, ..Config::DEFAULT };
+    let big = Config { gro_max_size: 500_000, gro_ipv4_max_size: 500_000, ..timed };
+    for config in [Config::DEFAULT, timed, small, big] {
+        compare::<Linux612>(config, 0..12);
+        compare::<Linux618>(config, 12..24);
+        compare::<Linux7>(config, 24..36);
+    }
+}
