@@ -136,7 +136,7 @@ impl Writer {
         let flow = (number / u64::from(run) % u64::from(flows)) as u32;
         let payload = payload.of(number);
         let (bytes, segments) = &mut self.sent[flow as usize];
-        let segment = Segment { flow, bytes: *bytes, segments: *segments, payload, number };
+        let segment = Segment { flow, bytes: *bytes, segments: *segments, number };
         *bytes = bytes.wrapping_add(payload as u32);
         *segments = segments.wrapping_add(1);
 
@@ -158,7 +158,6 @@ struct Segment {
     flow: u32,
     bytes: u32,
     segments: u16,
-    payload: usize,
     number: u64,
 }
 

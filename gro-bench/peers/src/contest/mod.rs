@@ -7,7 +7,7 @@ mod tun_rs;
 
 pub(crate) use dpdk::Dpdk;
 pub(crate) use ours::{Ours, config};
-pub(crate) use tun_rs::{Coalesced, TunRs, coalesce};
+pub(crate) use tun_rs::{TunRs, coalesce};
 
 use crate::clock::Clock;
 use crate::ring::Ring;

@@ -2,7 +2,7 @@
 
 use super::{Audit, Engine};
 use crate::clock::Clock;
-use crate::engine::{Frame, Queue};
+use crate::engine::{Frame, Queue, frame};
 use crate::ring::Ring;
 use crate::workload::BURST;
 use gro_core::profile::tunnel;
@@ -29,7 +29,7 @@ impl Ours {
     /// The descriptors of a burst.
     pub(crate) fn frames(ring: &Ring, burst: usize, verified: bool) -> [Frame<'_>; BURST] {
         let first = ring.burst(burst).start;
-        std::array::from_fn(|at| Frame::new(ring.frame(first + at), ring.made(first + at), verified))
+        std::array::from_fn(|at| frame(ring.frame(first + at), ring.made(first + at), verified))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::workload::{BURST, Stream, Writer};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use gro_bench::trace::{Rules, Trace};
-use gro_bench::{Backend as _, EngineConfig, backend, kernel};
+use gro_bench::{EngineConfig, backend, kernel};
 use gro_core::Config;
 use perf::{Batch, Sampler};
 use std::collections::HashMap;

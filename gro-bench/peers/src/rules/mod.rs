@@ -6,13 +6,14 @@
 mod cases;
 mod peer;
 
-use crate::engine::{Frame, Queue};
+use crate::engine::{Queue, frame, whole};
 use crate::report::{CaseRules, OutputRules, Rules, TraceRules};
 use crate::workload::Made;
 use anyhow::Result;
 use cases::Case;
 use gro_bench::trace::{self, Trace};
 use gro_core::Config;
+use gro_core::user::VirtioNetHdr;
 use peer::Peer;
 use std::path::Path;
 
@@ -124,18 +125,18 @@ fn ours(frames: &[Arrived]) -> Vec<Output> {
     let mut queue = Queue::new(Config::DEFAULT);
     let lent: Vec<_> = frames
         .iter()
-        .map(|frame| {
-            let made = Made { len: frame.bytes.len(), hash: frame.hash, vlan: frame.vlan };
-            Frame::new(&frame.bytes, made, false)
+        .map(|arrived| {
+            let made = Made { len: arrived.bytes.len(), hash: arrived.hash, vlan: arrived.vlan };
+            frame(&arrived.bytes, made, false)
         })
         .collect();
     let mut out = Vec::new();
     queue.poll(&lent, |packet| {
         out.push(Output {
-            bytes: packet.to_vec(),
+            bytes: whole(packet),
             segs: packet.segs() as usize,
             gso_size: packet.gso_size().into(),
-            needs_checksum: false,
+            needs_checksum: packet.virtio().is_some_and(|header| header.flags & VirtioNetHdr::NEEDS_CSUM != 0),
         });
     });
     out

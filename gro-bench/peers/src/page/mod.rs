@@ -1,0 +1,167 @@
+//! docs/benchmarks/engine.html: the report for a person, in one file that needs no other.
+
+mod plots;
+mod tables;
+
+use crate::cells::{MAIN, State, is_plain};
+use crate::report::{CellReport, Report};
+use anyhow::Result;
+use plots::{Group, Line};
+use std::fmt::Write as _;
+use tables::escape;
+
+/// The page.
+///
+/// # Errors
+/// A drawing that fails.
+pub(crate) fn html(report: &Report) -> Result<String> {
+    let mut page = String::from(HEAD);
+    let machine = &report.machine;
+    write!(
+        page,
+        "<h1>What the userspace engine costs</h1>\n<p>{}, on {} ({} cores, {} GHz), Linux {}, {}. {} rounds.</p>\n",
+        escape(&report.date),
+        escape(&machine.cpu),
+        machine.cores,
+        machine.tsc_ghz,
+        escape(&machine.kernel),
+        escape(&machine.rustc),
+        report.conditions.rounds
+    )?;
+    page += "<h2>Promises</h2>\n";
+    page += &tables::bars(&report.bars)?;
+    page += "<h2>Nanoseconds a frame</h2>\n";
+    page += &main_cell(report)?;
+    for state in State::ALL {
+        page += &plain_cells(report, state)?;
+    }
+    page += &other_cells(report)?;
+    page += &many_flows(report)?;
+    page += &cores(report)?;
+    page += "<h2>Memory, instructions</h2>\n";
+    page += &tables::memory(report)?;
+    page += "<h2>The kernel's own GRO</h2>\n";
+    page += &tables::kernel(&report.kernel)?;
+    page += "<h2>Who does as the kernel does</h2>\n";
+    page += &tables::rules(&report.rules)?;
+    page += "<h2>All figures</h2>\n";
+    page += &tables::cells(&report.cells)?;
+    page += "<h2>How it was measured</h2>\n";
+    page += &tables::conditions(report)?;
+    page += "</body>\n</html>\n";
+    Ok(page)
+}
+
+const HEAD: &str = "<!DOCTYPE html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<title>What the userspace engine costs</title>
+<style>
+body { font: 15px/1.5 sans-serif; max-width: 1020px; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
+td, th { border-bottom: 1px solid #ddd; padding: 2px 9px; text-align: right; vertical-align: top; }
+td:first-child, th:first-child, td.text, th.text { text-align: left; }
+td.met { color: #0a6; } td.missed { color: #c30; font-weight: bold; } td.none, .note { color: #777; }
+figure { margin: 1em 0; } figcaption { color: #444; } svg { max-width: 100%; height: auto; }
+</style>
+</head>
+<body>
+";
+
+/// Who does the work of the others; floors have a drawing with them in one cell only.
+const SERIES: [&str; 6] = ["gro", "gro+checksum", "dpdk", "dpdk+prefetch", "dpdk+parse", "tun-rs"];
+const FLOORS: [&str; 3] = ["floor: two lines", "floor: checksum", "floor: copy"];
+
+fn figure(svg: &str, caption: &str) -> String {
+    if svg.is_empty() {
+        return String::new();
+    }
+    format!("<figure>\n{svg}\n<figcaption>{}</figcaption>\n</figure>\n", escape(caption))
+}
+
+fn group(name: String, cell: &CellReport, series: &[&str]) -> Group {
+    let bars = series.iter().enumerate().filter_map(|(number, engine)| {
+        let figure = cell.engines.iter().find(|figure| figure.engine == *engine)?;
+        let spread = figure.ns.as_ref()?.spread;
+        Some((number, spread.median, Some((spread.min, spread.max))))
+    });
+    Group { name, bars: bars.collect() }
+}
+
+fn names(series: &[&str]) -> Vec<String> {
+    series.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn main_cell(report: &Report) -> Result<String> {
+    let series = [&SERIES[..], &FLOORS].concat();
+    let cells = report.cells.iter().filter(|cell| cell.cell == MAIN);
+    let groups: Vec<_> = cells.map(|cell| group(cell.state.clone(), cell, &series)).collect();
+    let svg = plots::bars(&names(&series), &groups, "ns a frame")?;
+    Ok(figure(&svg, "Eight flows in runs of four (8x4). Lines on the bars: least and most of the rounds' medians."))
+}
+
+fn plain_cells(report: &Report, state: State) -> Result<String> {
+    let series = ["gro", "dpdk+prefetch", "dpdk+parse", "tun-rs"];
+    let cells = report.cells.iter().filter(|cell| is_plain(&cell.cell) && cell.state == state.name());
+    let groups: Vec<_> = cells.map(|cell| group(cell.cell.clone(), cell, &series)).collect();
+    let svg = plots::bars(&names(&series), &groups, "ns a frame")?;
+    Ok(figure(&svg, &format!("Flows x run, {}.", state.name())))
+}
+
+fn other_cells(report: &Report) -> Result<String> {
+    let prefix = format!("{MAIN}/");
+    let cells = report.cells.iter().filter(|cell| cell.cell.starts_with(&prefix) && cell.state == "cold");
+    let groups: Vec<_> = cells
+        .map(|cell| group(cell.cell[prefix.len()..].to_owned(), cell, &SERIES))
+        .collect();
+    let svg = plots::bars(&names(&SERIES), &groups, "ns a frame")?;
+    Ok(figure(&svg, "Other frames, 8x4, cold. What has no bar does not coalesce such frames."))
+}
+
+fn many_flows(report: &Report) -> Result<String> {
+    let Some(cells) = report.flows.measured() else { return Ok(String::new()) };
+    let mut lines = Vec::new();
+    for (engine, run, state) in [
+        ("gro", 1, "cold"),
+        ("gro", 4, "cold"),
+        ("gro", 1, "dram"),
+        ("dpdk+prefetch", 1, "cold"),
+        ("dpdk+prefetch", 4, "cold"),
+    ] {
+        let of_line = cells.iter().filter(|cell| cell.run == run && cell.state == state);
+        let points: Vec<_> = of_line
+            .filter_map(|cell| {
+                let figure = cell.engines.iter().find(|figure| figure.engine == engine)?;
+                Some((f64::from(cell.flows), figure.ns.as_ref()?.spread.median))
+            })
+            .collect();
+        if !points.is_empty() {
+            lines.push(Line { series: lines.len(), name: format!("{engine}, runs of {run}, {state}"), points });
+        }
+    }
+    let svg = plots::lines(&lines, "flows", "ns a frame")?;
+    Ok(figure(&svg, "By number of flows, in a ring of 102,400 frames."))
+}
+
+fn cores(report: &Report) -> Result<String> {
+    let Some(rows) = report.cores.measured() else { return Ok(String::new()) };
+    let states = ["hot", "cold"];
+    let most = rows.iter().map(|row| row.cores).max().unwrap_or(0);
+    let groups: Vec<_> = (1..=most)
+        .map(|cores| Group {
+            name: format!("{cores} core{}", if cores == 1 { "" } else { "s" }),
+            bars: states
+                .iter()
+                .enumerate()
+                .filter_map(|(number, state)| {
+                    let row = rows.iter().find(|row| row.cores == cores && row.state == *state)?;
+                    let spread = row.million_packets_a_second;
+                    Some((number, spread.median, Some((spread.min, spread.max))))
+                })
+                .collect(),
+        })
+        .collect();
+    let svg = plots::bars(&names(&states), &groups, "million frames/s")?;
+    Ok(figure(&svg, "Cores at once, each with a queue and a ring of its own: 8x4, checksum verified by the NIC."))
+}
