@@ -11,32 +11,37 @@ fn main() {
     // Appears when the package is installed after a first build.
     println!("cargo::rerun-if-changed=/usr/include/dpdk");
     println!("cargo::rustc-env=PEERS_RUSTC={}", rustc());
-    match dpdk_flags() {
-        Ok(flags) => {
-            let mut build = cc::Build::new();
-            build.file("src/dpdk/shim.c").opt_level(3).warnings(true);
-            for flag in flags.split_whitespace() {
-                build.flag(flag);
-            }
-            build.compile("gro_dpdk_shim");
+    match shim() {
+        Ok(()) => {
             for library in LIBRARIES {
                 println!("cargo::rustc-link-lib=dylib={library}");
             }
             println!("cargo::rustc-cfg=dpdk");
             println!("cargo::rustc-env=PEERS_NO_DPDK=");
         }
-        Err(why) => println!("cargo::rustc-env=PEERS_NO_DPDK={why}"),
+        Err(why) => println!("cargo::rustc-env=PEERS_NO_DPDK={}", why.lines().next().unwrap_or_default()),
     }
+}
+
+fn shim() -> Result<(), String> {
+    let mut build = cc::Build::new();
+    build.file("src/dpdk/shim.c").opt_level(3).warnings(true);
+    for flag in dpdk_flags()?.split_whitespace() {
+        build.flag(flag);
+    }
+    build.try_compile("gro_dpdk_shim").map_err(|error| format!("its shim does not compile: {error}"))
 }
 
 /// The compiler's flags for DPDK's headers.
 fn dpdk_flags() -> Result<String, String> {
     let output = Command::new("pkg-config").args(["--cflags", "libdpdk"]).output();
-    let output = output.map_err(|error| format!("no pkg-config ({error}): install pkg-config and dpdk-dev"))?;
+    let output = output.map_err(|error| {
+        format!("no pkg-config ({error}): install the Debian packages pkg-config and libdpdk-dev")
+    })?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        Err("pkg-config knows no libdpdk: install the Debian package dpdk-dev".to_owned())
+        Err("pkg-config knows no libdpdk: install the Debian package libdpdk-dev".to_owned())
     }
 }
 

@@ -18,11 +18,17 @@ pub(crate) fn all(report: &Report) -> Vec<Bar> {
     }
     bars.push(cost(report, "64x1", State::Hot, 11.0));
     for (state, bound) in [(State::Hot, 2.0), (State::Cold, 2.0), (State::Dram, 1.6)] {
-        let what = format!("every flows x run, {}: times faster than the best of DPDK with packet types", state.name());
+        let what = format!(
+            "every flows x run, {}: times faster than the best of DPDK with packet types",
+            state.name()
+        );
         bars.push(faster_everywhere(report, what, state, &DPDK, bound));
     }
     for state in State::ALL {
-        let what = format!("every flows x run, {}: times faster than DPDK with a parse of packet types", state.name());
+        let what = format!(
+            "every flows x run, {}: times faster than DPDK with a parse of packet types",
+            state.name()
+        );
         bars.push(faster_everywhere(report, what, state, &DPDK_PARSE, 4.0));
     }
     for (state, bound) in [(State::Hot, 5.0), (State::Dram, 3.0)] {
@@ -64,7 +70,9 @@ fn kernel(report: &Report) -> Bar {
 }
 
 fn floor(report: &Report) -> Bar {
-    let what = format!("{MAIN}, checksum verified by the NIC, dram: times the cost of reading two lines of each frame");
+    let what = format!(
+        "{MAIN}, checksum verified by the NIC, dram: times the cost of reading two lines of each frame"
+    );
     let ratio = ratio(report, MAIN, State::Dram, OURS, "floor: two lines");
     at_most(what, MAIN, ratio, 1.35, "times", "not among the cells of this run")
 }

@@ -41,7 +41,8 @@ pub(crate) const MAIN: &str = "8x4";
 
 /// All cells.
 pub(crate) fn all() -> Vec<Cell> {
-    let flows = [(1, 1), (8, 1), (8, 4), (8, 16), (64, 1), (64, 4), (64, 16), (1_024, 1), (1_024, 4), (1_024, 16)];
+    let flows =
+        [(1, 1), (8, 1), (8, 4), (8, 16), (64, 1), (64, 4), (64, 16), (1_024, 1), (1_024, 4), (1_024, 16)];
     let mut cells: Vec<Cell> = flows.map(|(flows, run)| cell(flows, run, "", |_| ())).into();
     cells.extend([
         cell(8, 4, "/ipv6", |stream| {

@@ -59,7 +59,9 @@ pub(crate) fn measure() -> Result<Instructions> {
     eprintln!("count  {MAIN}: {gro:.1} instructions, with checksum {gro_checksum:.1} ({path})");
     Ok(Instructions {
         cell: MAIN.to_owned(),
-        code_path: format!("{path}: the best that valgrind knows; descriptors of the burst are filled in it, too"),
+        code_path: format!(
+            "{path}: the best that valgrind knows; descriptors of the burst are filled in it, too"
+        ),
         gro: round(gro),
         gro_checksum: round(gro_checksum),
     })

@@ -41,7 +41,12 @@ pub(crate) fn cell(
         }
         let name = engine.name().to_owned();
         if let Some(why) = engine.refuses(stream) {
-            figures.push(Figure { engine: name, ns: None, packets: None, not_supported: Some(why.to_owned()) });
+            figures.push(Figure {
+                engine: name,
+                ns: None,
+                packets: None,
+                not_supported: Some(why.to_owned()),
+            });
             continue;
         }
         engine.load(ring)?;
@@ -114,6 +119,7 @@ fn audit(engine: &mut dyn Engine, ring: &mut Ring, header: usize) -> Result<Opti
 /// A line for who waits.
 pub(crate) fn progress(report: &CellReport) -> String {
     let named = report.engines.iter().filter(|figure| !figure.engine.starts_with("floor"));
-    let figures = named.filter_map(|figure| Some(format!("{} {:.1}", figure.engine, figure.ns.as_ref()?.spread.median)));
+    let figures = named
+        .filter_map(|figure| Some(format!("{} {:.1}", figure.engine, figure.ns.as_ref()?.spread.median)));
     format!("{:13} {:4} {}", report.cell, report.state, figures.collect::<Vec<_>>().join(", "))
 }

@@ -38,7 +38,14 @@ impl Ring {
     /// Room for `bytes` of elements and at most `frames` of them.
     pub(crate) fn new(bytes: usize, frames: usize) -> io::Result<Self> {
         let region = Region::new(bytes)?;
-        Ok(Self { region, most: frames, element: ELEMENT, tunnelled: false, places: Vec::new(), heads: Vec::new() })
+        Ok(Self {
+            region,
+            most: frames,
+            element: ELEMENT,
+            tunnelled: false,
+            places: Vec::new(),
+            heads: Vec::new(),
+        })
     }
 
     /// Takes the frames of a stream, as many as there is room for in whole bursts.

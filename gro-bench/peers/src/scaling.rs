@@ -26,7 +26,12 @@ pub(crate) const MOST_FLOWS: u32 = 100_000;
 ///
 /// # Errors
 /// No memory, or an engine that loses bytes.
-pub(crate) fn flows(contest: &mut Contest, clock: &Clock, effort: Effort, quick: bool) -> Result<Vec<CellReport>> {
+pub(crate) fn flows(
+    contest: &mut Contest,
+    clock: &Clock,
+    effort: Effort,
+    quick: bool,
+) -> Result<Vec<CellReport>> {
     let mut ring = Ring::new(LONG * ELEMENT, LONG).context("memory for 100,000 frames")?;
     // Those that work in the ring itself; copies of so many frames would be 6 GiB.
     let (mut taking, others): (Vec<_>, Vec<_>) =
@@ -87,13 +92,12 @@ pub(crate) fn cores(effort: Effort, quick: bool) -> Result<Vec<Cores>> {
     for state in [State::Hot, State::Cold] {
         for cores in 1..=cpus.len() {
             let rounds = (0..effort.rounds.min(if quick { 2 } else { 5 }))
-                .map(|_| together(&cpus[..cores], state, Duration::from_millis(if quick { 100 } else { 400 })))
+                .map(|_| {
+                    together(&cpus[..cores], state, Duration::from_millis(if quick { 100 } else { 400 }))
+                })
                 .collect::<Result<Vec<f64>>>()?;
-            let report = Cores {
-                cores,
-                state: state.name().to_owned(),
-                million_packets_a_second: spread(&rounds),
-            };
+            let report =
+                Cores { cores, state: state.name().to_owned(), million_packets_a_second: spread(&rounds) };
             eprintln!("cores  {cores} {} {:.0} M/s", report.state, report.million_packets_a_second.median);
             reports.push(report);
         }

@@ -59,7 +59,9 @@ impl Engine for Dpdk {
         let version = self.library.version();
         let how = match self.how {
             PREFETCH => "after the caller prefetched two lines of every frame",
-            PARSE => "after rte_net_get_ptype on every frame, as an application without packet types from the NIC",
+            PARSE => {
+                "after rte_net_get_ptype on every frame, as an application without packet types from the NIC"
+            }
             _ => "with packet types and lengths from the NIC",
         };
         format!("{version}: rte_gro_reassemble_burst {how}; verifies no TCP checksum, sets no gso_size")

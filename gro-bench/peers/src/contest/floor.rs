@@ -5,8 +5,8 @@ use crate::clock::{Clock, LINE};
 use crate::ring::Ring;
 use crate::workload::BURST;
 use std::arch::x86_64::{
-    _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_maskz_loadu_epi8,
-    _mm512_reduce_add_epi32, _mm512_set1_epi16, _mm512_setzero_si512,
+    _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512,
+    _mm512_maskz_loadu_epi8, _mm512_reduce_add_epi32, _mm512_set1_epi16, _mm512_setzero_si512,
 };
 use std::hint::black_box;
 
@@ -38,8 +38,11 @@ const HEADER: usize = 66;
 /// All floors.
 pub(crate) fn all() -> [Floor; 5] {
     let vnni = is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw");
-    [Work::OneLine, Work::TwoLines, Work::ReadAll, Work::Checksum, Work::Copy]
-        .map(|work| Floor { work, vnni, target: Vec::new() })
+    [Work::OneLine, Work::TwoLines, Work::ReadAll, Work::Checksum, Work::Copy].map(|work| Floor {
+        work,
+        vnni,
+        target: Vec::new(),
+    })
 }
 
 impl Engine for Floor {
@@ -56,8 +59,12 @@ impl Engine for Floor {
     fn what(&self) -> String {
         let simd = if self.vnni { "AVX-512 VNNI" } else { "what the compiler makes of a loop" };
         match self.work {
-            Work::OneLine => format!("reads the first cache line of each frame, prefetched {AHEAD} frames ahead"),
-            Work::TwoLines => format!("reads the first two cache lines of each frame, prefetched {AHEAD} frames ahead"),
+            Work::OneLine => {
+                format!("reads the first cache line of each frame, prefetched {AHEAD} frames ahead")
+            }
+            Work::TwoLines => {
+                format!("reads the first two cache lines of each frame, prefetched {AHEAD} frames ahead")
+            }
             Work::ReadAll => format!("reads each frame whole, prefetched {WHOLE_AHEAD} frames ahead"),
             Work::Checksum => format!("sums each frame from byte 34 on, with {simd}"),
             Work::Copy => "copies payload to one buffer, the same for every burst".to_owned(),

@@ -25,7 +25,10 @@ impl Symbols {
     pub(crate) fn read() -> Result<Self> {
         let text = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
         let symbols = Self::parse(&text);
-        ensure!(symbols.sorted.iter().any(|(at, _)| *at != 0), "the kernel hides its addresses (kptr_restrict)");
+        ensure!(
+            symbols.sorted.iter().any(|(at, _)| *at != 0),
+            "the kernel hides its addresses (kptr_restrict)"
+        );
         Ok(symbols)
     }
 

@@ -6,7 +6,7 @@ mod tables;
 use crate::cells::{MAIN, State, is_plain};
 use crate::report::{CellReport, Report};
 use anyhow::Result;
-use plots::{Group, Line};
+use plots::{Bar, Group, Line};
 use std::fmt::Write as _;
 use tables::escape;
 
@@ -83,8 +83,7 @@ fn figure(svg: &str, caption: &str) -> String {
 fn group(name: String, cell: &CellReport, series: &[&str]) -> Group {
     let bars = series.iter().enumerate().filter_map(|(number, engine)| {
         let figure = cell.engines.iter().find(|figure| figure.engine == *engine)?;
-        let spread = figure.ns.as_ref()?.spread;
-        Some((number, spread.median, Some((spread.min, spread.max))))
+        Some(Bar { series: number, spread: figure.ns.as_ref()?.spread })
     });
     Group { name, bars: bars.collect() }
 }
@@ -98,7 +97,10 @@ fn main_cell(report: &Report) -> Result<String> {
     let cells = report.cells.iter().filter(|cell| cell.cell == MAIN);
     let groups: Vec<_> = cells.map(|cell| group(cell.state.clone(), cell, &series)).collect();
     let svg = plots::bars(&names(&series), &groups, "ns a frame")?;
-    Ok(figure(&svg, "Eight flows in runs of four (8x4). Lines on the bars: least and most of the rounds' medians."))
+    Ok(figure(
+        &svg,
+        "Eight flows in runs of four (8x4). Lines on the bars: least and most of the rounds' medians.",
+    ))
 }
 
 fn plain_cells(report: &Report, state: State) -> Result<String> {
@@ -112,9 +114,8 @@ fn plain_cells(report: &Report, state: State) -> Result<String> {
 fn other_cells(report: &Report) -> Result<String> {
     let prefix = format!("{MAIN}/");
     let cells = report.cells.iter().filter(|cell| cell.cell.starts_with(&prefix) && cell.state == "cold");
-    let groups: Vec<_> = cells
-        .map(|cell| group(cell.cell[prefix.len()..].to_owned(), cell, &SERIES))
-        .collect();
+    let groups: Vec<_> =
+        cells.map(|cell| group(cell.cell[prefix.len()..].to_owned(), cell, &SERIES)).collect();
     let svg = plots::bars(&names(&SERIES), &groups, "ns a frame")?;
     Ok(figure(&svg, "Other frames, 8x4, cold. What has no bar does not coalesce such frames."))
 }
@@ -137,7 +138,11 @@ fn many_flows(report: &Report) -> Result<String> {
             })
             .collect();
         if !points.is_empty() {
-            lines.push(Line { series: lines.len(), name: format!("{engine}, runs of {run}, {state}"), points });
+            lines.push(Line {
+                series: lines.len(),
+                name: format!("{engine}, runs of {run}, {state}"),
+                points,
+            });
         }
     }
     let svg = plots::lines(&lines, "flows", "ns a frame")?;
@@ -156,12 +161,14 @@ fn cores(report: &Report) -> Result<String> {
                 .enumerate()
                 .filter_map(|(number, state)| {
                     let row = rows.iter().find(|row| row.cores == cores && row.state == *state)?;
-                    let spread = row.million_packets_a_second;
-                    Some((number, spread.median, Some((spread.min, spread.max))))
+                    Some(Bar { series: number, spread: row.million_packets_a_second })
                 })
                 .collect(),
         })
         .collect();
     let svg = plots::bars(&names(&states), &groups, "million frames/s")?;
-    Ok(figure(&svg, "Cores at once, each with a queue and a ring of its own: 8x4, checksum verified by the NIC."))
+    Ok(figure(
+        &svg,
+        "Cores at once, each with a queue and a ring of its own: 8x4, checksum verified by the NIC.",
+    ))
 }

@@ -1,5 +1,6 @@
 //! Drawings as SVG text.
 
+use crate::report::Spread;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -8,8 +9,15 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// Bars beside each other over one word.
 pub(super) struct Group {
     pub(super) name: String,
-    /// Series, value, and the ends of its spread. A series that has none here has no bar.
-    pub(super) bars: Vec<(usize, f64, Option<(f64, f64)>)>,
+    /// A series that has none here has no bar.
+    pub(super) bars: Vec<Bar>,
+}
+
+/// A value with its spread.
+#[derive(Clone, Copy)]
+pub(super) struct Bar {
+    pub(super) series: usize,
+    pub(super) spread: Spread,
 }
 
 /// A line.
@@ -38,7 +46,7 @@ const COLOURS: [RGBColor; 9] = [
 
 /// Bars on a logarithmic scale, their values above them.
 pub(super) fn bars(series: &[String], groups: &[Group], unit: &str) -> Result<String> {
-    let values = || groups.iter().flat_map(|group| &group.bars).map(|bar| bar.1);
+    let values = || groups.iter().flat_map(|group| &group.bars).map(|bar| bar.spread.median);
     let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
     if most <= 0.0 {
         return Ok(String::new());
@@ -66,22 +74,21 @@ pub(super) fn bars(series: &[String], groups: &[Group], unit: &str) -> Result<St
         let plane = chart.plotting_area();
         for (at, group) in groups.iter().enumerate() {
             let width = 0.86 / group.bars.len().max(1) as f64;
-            for (place, &(series, value, ends)) in group.bars.iter().enumerate() {
+            for (place, &Bar { series, spread: Spread { median, min, max } }) in group.bars.iter().enumerate()
+            {
                 let left = at as f64 + 0.07 + place as f64 * width;
                 let middle = left + width * 0.46;
-                let shape = [(left, least * 0.6), (left + width * 0.92, value)];
+                let shape = [(left, least * 0.6), (left + width * 0.92, median)];
                 plane.draw(&Rectangle::new(shape, colour(series).filled())).map_err(drawing)?;
-                if let Some((low, high)) = ends {
-                    let line = PathElement::new(vec![(middle, low), (middle, high)], BLACK.mix(0.6));
-                    plane.draw(&line).map_err(drawing)?;
-                }
-                let above = ends.map_or(value, |(_, high)| high) * 1.06;
+                let ends = PathElement::new(vec![(middle, min), (middle, max)], BLACK.mix(0.6));
+                plane.draw(&ends).map_err(drawing)?;
                 let style = text(10, HPos::Center, VPos::Bottom);
-                plane.draw(&Text::new(number(&value), (middle, above), style)).map_err(drawing)?;
+                plane.draw(&Text::new(number(&median), (middle, max * 1.06), style)).map_err(drawing)?;
             }
             let (x, _) = plane.map_coordinate(&(at as f64 + 0.5, least));
             let style = text(13, HPos::Center, VPos::Top);
-            area.draw(&Text::new(group.name.clone(), (x, HEIGHT as i32 - LEGEND - 28), style)).map_err(drawing)?;
+            area.draw(&Text::new(group.name.clone(), (x, HEIGHT as i32 - LEGEND - 28), style))
+                .map_err(drawing)?;
         }
         area.present().map_err(drawing)?;
     }
@@ -133,7 +140,8 @@ fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[(usize, &str)
     let mut x = 64;
     for &(series, name) in names {
         area.draw(&Rectangle::new([(x, 8), (x + 12, 20)], colour(series).filled())).map_err(drawing)?;
-        area.draw(&Text::new(name.to_owned(), (x + 17, 7), text(13, HPos::Left, VPos::Top))).map_err(drawing)?;
+        area.draw(&Text::new(name.to_owned(), (x + 17, 7), text(13, HPos::Left, VPos::Top)))
+            .map_err(drawing)?;
         // No font is measured: letters of this size are about 7 wide.
         x += 36 + 7 * name.len() as i32;
     }

@@ -89,7 +89,9 @@ pub(super) fn cells(cells: &[CellReport]) -> Html {
 }
 
 fn one(cell: &CellReport, engine: &str) -> String {
-    let Some(figure) = cell.engines.iter().find(|figure| figure.engine == engine) else { return String::new() };
+    let Some(figure) = cell.engines.iter().find(|figure| figure.engine == engine) else {
+        return String::new();
+    };
     if let Some(why) = &figure.not_supported {
         return format!("<td class=\"none\" title=\"{}\">no</td>", escape(why));
     }
@@ -118,9 +120,14 @@ pub(super) fn memory(report: &Report) -> Html {
         Part::Measured(found) => {
             let path = escape(&found.code_path);
             rows.push(vec!["instructions a frame".to_owned(), format!("{} ({path})", found.gro)]);
-            rows.push(vec!["and with the checksum verified".to_owned(), format!("{} ({path})", found.gro_checksum)]);
+            rows.push(vec![
+                "and with the checksum verified".to_owned(),
+                format!("{} ({path})", found.gro_checksum),
+            ]);
         }
-        Part::Skipped(why) => rows.push(vec!["instructions a frame".to_owned(), format!("skipped: {}", escape(why))]),
+        Part::Skipped(why) => {
+            rows.push(vec!["instructions a frame".to_owned(), format!("skipped: {}", escape(why))])
+        }
     }
     table(&strings(&["8x4", ""]), &rows)
 }
@@ -154,9 +161,10 @@ pub(super) fn rules(rules: &Part<Rules>) -> Html {
         Part::Skipped(why) => return Ok(skipped(why)),
     };
     let mut html = format!("<p class=\"note\">Compared with {}.</p>\n", escape(&rules.reference));
-    let peers: Vec<String> = rules.traces.first().map_or_else(Vec::new, |trace| {
-        trace.equal.iter().map(|(peer, _)| escape(peer)).collect()
-    });
+    let peers: Vec<String> = rules
+        .traces
+        .first()
+        .map_or_else(Vec::new, |trace| trace.equal.iter().map(|(peer, _)| escape(peer)).collect());
     let head = |first: &[&str]| [strings(first), peers.clone()].concat();
     let rows: Vec<_> = rules
         .traces
@@ -167,7 +175,7 @@ pub(super) fn rules(rules: &Part<Rules>) -> Html {
             row
         })
         .collect();
-    html += &table(&head(&["trace", "frames", "polls", ]), &rows)?;
+    html += &table(&head(&["trace", "frames", "polls"]), &rows)?;
     let rows: Vec<_> = rules
         .cases
         .iter()
@@ -182,11 +190,14 @@ pub(super) fn rules(rules: &Part<Rules>) -> Html {
     let rows: Vec<_> = rules
         .outputs
         .iter()
-        .map(|row| {
-            vec![escape(&row.engine), yes(row.ip_checksum), yes(row.tcp_checksum), yes(row.gso_size)]
-        })
+        .map(|row| vec![escape(&row.engine), yes(row.ip_checksum), yes(row.tcp_checksum), yes(row.gso_size)])
         .collect();
-    let head = ["a merged packet has", "a right IP checksum", "a right TCP checksum, or leaves it to the device", "gso_size"];
+    let head = [
+        "a merged packet has",
+        "a right IP checksum",
+        "a right TCP checksum, or leaves it to the device",
+        "gso_size",
+    ];
     html += &table(&strings(&head), &rows)?;
     Ok(html)
 }
@@ -206,15 +217,19 @@ pub(super) fn conditions(report: &Report) -> Html {
         ("in huge pages", conditions.huge_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"))),
         ("bursts of an engine in a round", format!("at least {}", conditions.bursts_a_round)),
         ("CPU", conditions.cpu.to_string()),
-        ("compiled for", match &report.machine.compiled_for[..] {
-            [] => "x86-64, as it comes".to_owned(),
-            features => features.join(", "),
-        }),
+        (
+            "compiled for",
+            match &report.machine.compiled_for[..] {
+                [] => "x86-64, as it comes".to_owned(),
+                features => features.join(", "),
+            },
+        ),
         ("the processor has", report.machine.simd.join(", ")),
         ("took", format!("{:.0} s", conditions.seconds)),
     ];
     for engine in &report.engines {
-        let text = engine.what.clone().or_else(|| engine.skipped.as_ref().map(|why| format!("skipped: {why}")));
+        let text =
+            engine.what.clone().or_else(|| engine.skipped.as_ref().map(|why| format!("skipped: {why}")));
         rows.push((&engine.name, text.unwrap_or_default()));
     }
     let rows: Vec<_> = rows

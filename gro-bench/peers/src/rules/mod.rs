@@ -109,7 +109,8 @@ fn outputs(plain: &Case, peers: &mut [Peer]) -> Vec<OutputRules> {
         OutputRules {
             engine: engine.to_owned(),
             ip_checksum: merged.is_some_and(|packet| cases::ip_checksum_holds(&packet.bytes)),
-            tcp_checksum: merged.is_some_and(|packet| cases::tcp_checksum_holds(&packet.bytes, packet.needs_checksum)),
+            tcp_checksum: merged
+                .is_some_and(|packet| cases::tcp_checksum_holds(&packet.bytes, packet.needs_checksum)),
             gso_size: merged.is_some_and(|packet| packet.gso_size == cases::PAYLOAD),
         }
     };
@@ -136,7 +137,9 @@ fn ours(frames: &[Arrived]) -> Vec<Output> {
             bytes: whole(packet),
             segs: packet.segs() as usize,
             gso_size: packet.gso_size().into(),
-            needs_checksum: packet.virtio().is_some_and(|header| header.flags & VirtioNetHdr::NEEDS_CSUM != 0),
+            needs_checksum: packet
+                .virtio()
+                .is_some_and(|header| header.flags & VirtioNetHdr::NEEDS_CSUM != 0),
         });
     });
     out
