@@ -45,7 +45,7 @@ pub(crate) fn all(report: &Report) -> Vec<Bar> {
 
 fn cost(report: &Report, cell: &str, state: State, bound: f64) -> Bar {
     let what = format!("{cell}, checksum verified by the NIC, {}", state.name());
-    let median = report.ns(cell, state.name(), OURS).map(|ns| ns.spread.median);
+    let median = report.ns(cell, state.name(), OURS).map(|ns| ns.median);
     at_most(what, cell, median, bound, "ns a frame", "not among the cells of this run")
 }
 
@@ -65,7 +65,7 @@ fn kernel(report: &Report) -> Bar {
     let what = format!("{MAIN}, checksum verified, hot: times faster than the functions of the kernel's GRO");
     let kernel = report.kernel.measured().and_then(|cells| cells.iter().find(|cell| cell.cell == MAIN));
     let ours = report.ns(MAIN, "hot", OURS_CHECKSUM);
-    let ratio = kernel.zip(ours).map(|(kernel, ours)| kernel.with_checksum_ns / ours.spread.median);
+    let ratio = kernel.zip(ours).map(|(kernel, ours)| kernel.with_checksum_ns / ours.median);
     at_least(what, MAIN, ratio, 3.0, "the kernel was not measured")
 }
 
@@ -82,7 +82,7 @@ fn many_flows(flows: &Part<Vec<CellReport>>) -> Bar {
     let mut worst: Option<(f64, String)> = None;
     for (state, run) in [(State::Cold, 1), (State::Cold, 4), (State::Dram, 1), (State::Dram, 4)] {
         let median = |flows: u32, cells: &[CellReport]| {
-            Some(ns(cells, &format!("{flows}x{run}"), state.name(), OURS)?.spread.median)
+            Some(ns(cells, &format!("{flows}x{run}"), state.name(), OURS)?.median)
         };
         let cells = flows.measured().map_or(&[][..], Vec::as_slice);
         let Some((many, few)) = median(MOST_FLOWS, cells).zip(median(64, cells)) else { continue };
@@ -107,7 +107,7 @@ fn memory(report: &Report) -> [Bar; 2] {
 
 /// How many times longer one takes than the other.
 fn ratio(report: &Report, cell: &str, state: State, slower: &str, faster: &str) -> Option<f64> {
-    let median = |engine| report.ns(cell, state.name(), engine).map(|ns| ns.spread.median);
+    let median = |engine| report.ns(cell, state.name(), engine).map(|ns| ns.median);
     Some(median(slower)? / median(faster)?)
 }
 

@@ -120,22 +120,14 @@ pub(crate) struct CellReport {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) engine: String,
+    /// Nanoseconds a frame.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) ns: Option<Ns>,
+    pub(crate) ns: Option<Spread>,
     /// That come out of a burst of 64 frames.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) packets: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) not_supported: Option<String>,
-}
-
-/// Nanoseconds a frame.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Ns {
-    #[serde(flatten)]
-    pub(crate) spread: Spread,
-    /// The median burst of each round, in their order: a round's figures belong together.
-    pub(crate) rounds: Vec<f64>,
 }
 
 /// Of the rounds.
@@ -237,15 +229,15 @@ pub(crate) fn spread(values: &[f64]) -> Spread {
 
 impl Report {
     /// A figure.
-    pub(crate) fn ns(&self, cell: &str, state: &str, engine: &str) -> Option<&Ns> {
+    pub(crate) fn ns(&self, cell: &str, state: &str, engine: &str) -> Option<Spread> {
         ns(&self.cells, cell, state, engine)
     }
 }
 
 /// A figure of some cells.
-pub(crate) fn ns<'a>(cells: &'a [CellReport], cell: &str, state: &str, engine: &str) -> Option<&'a Ns> {
+pub(crate) fn ns(cells: &[CellReport], cell: &str, state: &str, engine: &str) -> Option<Spread> {
     let found = cells.iter().find(|it| it.cell == cell && it.state == state)?;
-    found.engines.iter().find(|figure| figure.engine == engine)?.ns.as_ref()
+    found.engines.iter().find(|figure| figure.engine == engine)?.ns
 }
 
 #[cfg(test)]

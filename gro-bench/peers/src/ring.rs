@@ -4,7 +4,6 @@
 //!   element  │ 256 bytes: room for DPDK's mbuf and its headroom │ frame, 64-byte aligned │ ...
 //! ```
 
-use crate::clock::Clock;
 use crate::memory::Region;
 use crate::workload::{BURST, Made, Shape, Stream, Writer, mix};
 use std::io;
@@ -131,14 +130,6 @@ impl Ring {
     /// Whether every frame begins as it did.
     pub(crate) fn is_intact(&self) -> bool {
         (0..self.frames()).all(|frame| self.frame(frame).starts_with(self.head(frame)))
-    }
-
-    /// Has the next use of a burst come from memory.
-    pub(crate) fn flush(&self, clock: &Clock, burst: usize) {
-        for frame in self.burst(burst) {
-            clock.flush(self.frame(frame));
-        }
-        Clock::settle();
     }
 
     fn bytes_mut(&mut self, frame: usize, len: usize) -> &mut [u8] {

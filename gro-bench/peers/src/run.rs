@@ -178,13 +178,15 @@ fn conditions(effort: Effort, cpu: usize, huge_mib: Option<u64>) -> Conditions {
         bursts_a_round: effort.bursts,
         frames_a_burst: BURST,
         cpu,
-        statistic: "of each round the median burst; of those median, least and most; one round before them is not counted; all \
-                    engines take turns within a round, and another one begins each time"
+        statistic: "of each round the median burst; of those median, least and most; one round before them is not counted, nor \
+                    is the first half of an engine's passes over the ring in each round; all engines take turns within a \
+                    round, and another one begins each time"
             .to_owned(),
         timed: "rdtsc around one call for a burst, less the cost of reading it; descriptors are filled before, frames put back \
                 after. Every burst is a poll of its own: all packets leave at its end"
             .to_owned(),
-        states: "hot: 256 frames, again and again; cold: a ring of 64 MiB; dram: that ring, every line of a frame flushed after \
+        states: "hot: 256 frames, again and again; cold: a ring of 64 MiB, read four times before each engine's turn, so that it \
+                 lies in the last cache as far as there is room; dram: that ring, every line of a frame flushed after \
                  use"
             .to_owned(),
         frames: "1,514 bytes (Ethernet, IPv4, TCP with timestamps, 1,448 bytes of payload) where nothing else is said, checksums \

@@ -165,30 +165,35 @@ fn sum_words(bytes: &[u8]) -> u64 {
 fn sum_vnni(frame: &[u8]) -> u64 {
     debug_assert!(frame.as_ptr().addr().is_multiple_of(LINE));
     let (even, odd) = (_mm512_set1_epi16(0x0001), _mm512_set1_epi16(0x0100));
+    let part = |from: usize, to: usize| {
+        let mask = u64::MAX << (from % LINE) & u64::MAX >> (LINE - 1 - (to - 1) % LINE);
+        // SAFETY: only the bytes that the mask leaves are read, and those are the frame's.
+        unsafe { _mm512_maskz_loadu_epi8(mask, frame.as_ptr().add(from / LINE * LINE).cast()) }
+    };
+    // SAFETY: asked for below for lines that are in the frame whole, and those are aligned.
+    let line = |at: usize| unsafe { _mm512_load_si512(frame.as_ptr().add(at).cast()) };
+    let first = part(34, frame.len().min(LINE));
     let zero = _mm512_setzero_si512();
-    let mut low = [zero; 2];
-    let mut high = [zero; 2];
-    let mask = |from: usize, to: usize| u64::MAX << from & u64::MAX >> (LINE - to);
-    let mut at = 0;
+    let (mut low, mut high) = (_mm512_dpbusd_epi32(zero, first, even), _mm512_dpbusd_epi32(zero, first, odd));
+    let (mut low2, mut high2) = (zero, zero);
+    let mut at = LINE;
+    while at + 2 * LINE <= frame.len() {
+        let (one, two) = (line(at), line(at + LINE));
+        low = _mm512_dpbusd_epi32(low, one, even);
+        high = _mm512_dpbusd_epi32(high, one, odd);
+        low2 = _mm512_dpbusd_epi32(low2, two, even);
+        high2 = _mm512_dpbusd_epi32(high2, two, odd);
+        at += 2 * LINE;
+    }
     while at < frame.len() {
-        let lines = usize::from(at > 0 && at + LINE <= frame.len());
-        // SAFETY: a whole aligned line of the frame, or the bytes of it that the mask leaves.
-        let line = unsafe {
-            let start = frame.as_ptr().add(at);
-            if lines == 1 {
-                _mm512_load_si512(start.cast())
-            } else {
-                let from = if at == 0 { 34 } else { 0 };
-                _mm512_maskz_loadu_epi8(mask(from, (frame.len() - at).min(LINE)), start.cast())
-            }
-        };
-        let lane = at / LINE % 2;
-        low[lane] = _mm512_dpbusd_epi32(low[lane], line, even);
-        high[lane] = _mm512_dpbusd_epi32(high[lane], line, odd);
+        let rest = part(at, frame.len().min(at + LINE));
+        low = _mm512_dpbusd_epi32(low, rest, even);
+        high = _mm512_dpbusd_epi32(high, rest, odd);
         at += LINE;
     }
-    let total = |lanes: [_; 2]| _mm512_reduce_add_epi32(_mm512_add_epi32(lanes[0], lanes[1])) as u32;
-    u64::from(total(low)) + (u64::from(total(high)) << 8)
+    let low = _mm512_reduce_add_epi32(_mm512_add_epi32(low, low2)) as u32;
+    let high = _mm512_reduce_add_epi32(_mm512_add_epi32(high, high2)) as u32;
+    u64::from(low) + (u64::from(high) << 8)
 }
 
 #[cfg(test)]

@@ -38,9 +38,9 @@ pub(crate) trait Engine {
     /// Takes a burst, puts back what it changed, and gives the ticks that it took. Timed is the engine alone: descriptors are filled before, as the driver does.
     fn burst(&mut self, ring: &mut Ring, clock: &Clock, burst: usize) -> u64;
 
-    /// Has the next use of a burst come from memory.
-    fn flush(&self, ring: &Ring, clock: &Clock, burst: usize) {
-        ring.flush(clock, burst);
+    /// Where it has the bytes of a frame.
+    fn bytes<'a>(&'a self, ring: &'a Ring, frame: usize) -> &'a [u8] {
+        ring.frame(frame)
     }
 
     /// Takes a burst untimed, and counts what comes out. `None` for what has no output.

@@ -99,11 +99,10 @@ impl Engine for TunRs {
         clock.between(start, stop)
     }
 
-    fn flush(&self, ring: &Ring, clock: &Clock, burst: usize) {
-        for frame in ring.burst(burst) {
-            clock.flush(self.buffer(frame, ring.made(frame).len - ETHERNET).as_ref());
-        }
-        Clock::settle();
+    fn bytes<'a>(&'a self, ring: &'a Ring, frame: usize) -> &'a [u8] {
+        let Buffer { start, len } = self.buffer(frame, ring.made(frame).len - ETHERNET);
+        // SAFETY: initialised by `load`, and only written to while `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
     }
 
     fn audit(&mut self, ring: &mut Ring, burst: usize) -> Option<Audit> {

@@ -69,9 +69,18 @@ figure { margin: 1em 0; } figcaption { color: #444; } svg { max-width: 100%; hei
 <body>
 ";
 
-/// Who does the work of the others; floors have a drawing with them in one cell only.
-const SERIES: [&str; 6] = ["gro", "gro+checksum", "dpdk", "dpdk+prefetch", "dpdk+parse", "tun-rs"];
-const FLOORS: [&str; 3] = ["floor: two lines", "floor: checksum", "floor: copy"];
+/// Who is drawn, in an order that is the same everywhere, as the colours are.
+const ENGINES: [&str; 9] = [
+    "gro",
+    "gro+checksum",
+    "dpdk",
+    "dpdk+prefetch",
+    "dpdk+parse",
+    "tun-rs",
+    "floor: two lines",
+    "floor: checksum",
+    "floor: copy",
+];
 
 fn figure(svg: &str, caption: &str) -> String {
     if svg.is_empty() {
@@ -80,23 +89,25 @@ fn figure(svg: &str, caption: &str) -> String {
     format!("<figure>\n{svg}\n<figcaption>{}</figcaption>\n</figure>\n", escape(caption))
 }
 
-fn group(name: String, cell: &CellReport, series: &[&str]) -> Group {
-    let bars = series.iter().enumerate().filter_map(|(number, engine)| {
-        let figure = cell.engines.iter().find(|figure| figure.engine == *engine)?;
-        Some(Bar { series: number, spread: figure.ns.as_ref()?.spread })
-    });
-    Group { name, bars: bars.collect() }
-}
-
-fn names(series: &[&str]) -> Vec<String> {
-    series.iter().map(|&name| name.to_owned()).collect()
+/// Bars of some cells, of the engines whose numbers in [`ENGINES`] are given.
+fn drawing<'a>(
+    cells: impl Iterator<Item = &'a CellReport>,
+    name: impl Fn(&CellReport) -> String,
+    engines: &[usize],
+) -> Result<String> {
+    let bar = |cell: &CellReport, series: usize| {
+        let figure = cell.engines.iter().find(|figure| figure.engine == ENGINES[series])?;
+        Some(Bar { series, spread: figure.ns? })
+    };
+    let bars = |cell| engines.iter().filter_map(|&series| bar(cell, series)).collect();
+    let groups: Vec<_> = cells.map(|cell| Group { name: name(cell), bars: bars(cell) }).collect();
+    let legend: Vec<_> = engines.iter().map(|&series| (series, ENGINES[series])).collect();
+    plots::bars(&legend, &groups, "ns a frame")
 }
 
 fn main_cell(report: &Report) -> Result<String> {
-    let series = [&SERIES[..], &FLOORS].concat();
     let cells = report.cells.iter().filter(|cell| cell.cell == MAIN);
-    let groups: Vec<_> = cells.map(|cell| group(cell.state.clone(), cell, &series)).collect();
-    let svg = plots::bars(&names(&series), &groups, "ns a frame")?;
+    let svg = drawing(cells, |cell| cell.state.clone(), &[0, 1, 2, 3, 4, 5, 6, 7, 8])?;
     Ok(figure(
         &svg,
         "Eight flows in runs of four (8x4). Lines on the bars: least and most of the rounds' medians.",
@@ -104,19 +115,15 @@ fn main_cell(report: &Report) -> Result<String> {
 }
 
 fn plain_cells(report: &Report, state: State) -> Result<String> {
-    let series = ["gro", "dpdk+prefetch", "dpdk+parse", "tun-rs"];
     let cells = report.cells.iter().filter(|cell| is_plain(&cell.cell) && cell.state == state.name());
-    let groups: Vec<_> = cells.map(|cell| group(cell.cell.clone(), cell, &series)).collect();
-    let svg = plots::bars(&names(&series), &groups, "ns a frame")?;
+    let svg = drawing(cells, |cell| cell.cell.clone(), &[0, 3, 4, 5])?;
     Ok(figure(&svg, &format!("Flows x run, {}.", state.name())))
 }
 
 fn other_cells(report: &Report) -> Result<String> {
     let prefix = format!("{MAIN}/");
     let cells = report.cells.iter().filter(|cell| cell.cell.starts_with(&prefix) && cell.state == "cold");
-    let groups: Vec<_> =
-        cells.map(|cell| group(cell.cell[prefix.len()..].to_owned(), cell, &SERIES)).collect();
-    let svg = plots::bars(&names(&SERIES), &groups, "ns a frame")?;
+    let svg = drawing(cells, |cell| cell.cell[prefix.len()..].to_owned(), &[0, 1, 3, 4, 5])?;
     Ok(figure(&svg, "Other frames, 8x4, cold. What has no bar does not coalesce such frames."))
 }
 
@@ -134,7 +141,7 @@ fn many_flows(report: &Report) -> Result<String> {
         let points: Vec<_> = of_line
             .filter_map(|cell| {
                 let figure = cell.engines.iter().find(|figure| figure.engine == engine)?;
-                Some((f64::from(cell.flows), figure.ns.as_ref()?.spread.median))
+                Some((f64::from(cell.flows), figure.ns?.median))
             })
             .collect();
         if !points.is_empty() {
@@ -151,22 +158,16 @@ fn many_flows(report: &Report) -> Result<String> {
 
 fn cores(report: &Report) -> Result<String> {
     let Some(rows) = report.cores.measured() else { return Ok(String::new()) };
-    let states = ["hot", "cold"];
-    let most = rows.iter().map(|row| row.cores).max().unwrap_or(0);
-    let groups: Vec<_> = (1..=most)
-        .map(|cores| Group {
-            name: format!("{cores} core{}", if cores == 1 { "" } else { "s" }),
-            bars: states
-                .iter()
-                .enumerate()
-                .filter_map(|(number, state)| {
-                    let row = rows.iter().find(|row| row.cores == cores && row.state == *state)?;
-                    Some(Bar { series: number, spread: row.million_packets_a_second })
-                })
-                .collect(),
+    let lines: Vec<_> = ["hot", "cold"]
+        .iter()
+        .enumerate()
+        .map(|(series, state)| {
+            let rows = rows.iter().filter(|row| row.state == *state);
+            let points = rows.map(|row| (row.cores as f64, row.million_packets_a_second.median));
+            Line { series, name: (*state).to_owned(), points: points.collect() }
         })
         .collect();
-    let svg = plots::bars(&names(&states), &groups, "million frames/s")?;
+    let svg = plots::lines(&lines, "cores", "million frames/s")?;
     Ok(figure(
         &svg,
         "Cores at once, each with a queue and a ring of its own: 8x4, checksum verified by the NIC.",

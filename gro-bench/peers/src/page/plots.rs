@@ -45,7 +45,7 @@ const COLOURS: [RGBColor; 9] = [
 ];
 
 /// Bars on a logarithmic scale, their values above them.
-pub(super) fn bars(series: &[String], groups: &[Group], unit: &str) -> Result<String> {
+pub(super) fn bars(series: &[(usize, &str)], groups: &[Group], unit: &str) -> Result<String> {
     let values = || groups.iter().flat_map(|group| &group.bars).map(|bar| bar.spread.median);
     let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
     if most <= 0.0 {
@@ -55,7 +55,7 @@ pub(super) fn bars(series: &[String], groups: &[Group], unit: &str) -> Result<St
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         let (legend, area) = area.split_vertically(LEGEND);
-        draw_legend(&legend, &series.iter().map(String::as_str).enumerate().collect::<Vec<_>>())?;
+        draw_legend(&legend, series)?;
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
             .x_label_area_size(24)

@@ -95,15 +95,9 @@ fn one(cell: &CellReport, engine: &str) -> String {
     if let Some(why) = &figure.not_supported {
         return format!("<td class=\"none\" title=\"{}\">no</td>", escape(why));
     }
-    let Some(ns) = &figure.ns else { return String::new() };
+    let Some(ns) = figure.ns else { return String::new() };
     let packets = figure.packets.map(|packets| format!("<br><span class=\"note\">{packets:.1}</span>"));
-    format!(
-        "<td title=\"{} to {}\">{:.1}{}</td>",
-        ns.spread.min,
-        ns.spread.max,
-        ns.spread.median,
-        packets.unwrap_or_default()
-    )
+    format!("<td title=\"{} to {}\">{:.1}{}</td>", ns.min, ns.max, ns.median, packets.unwrap_or_default())
 }
 
 pub(super) fn memory(report: &Report) -> Html {
