@@ -183,6 +183,14 @@ impl Bucket {
         self.flow_mut(way).segs = 0;
     }
 
+    /// The same of the oldest: all others move up. Whoever has no use for flows need not touch its own.
+    #[cfg(feature = "user")]
+    #[inline(always)]
+    pub(crate) fn remove_oldest(&mut self) {
+        self.order = (self.order ^ IDENTITY).rotate_right(4) ^ IDENTITY;
+        self.count = self.count.wrapping_sub(1);
+    }
+
     #[inline(always)]
     pub(crate) fn way_at(&self, position: u32) -> u8 {
         ((self.order ^ IDENTITY) >> (4 * (position & WAY as u32)) & WAY as u32) as u8
@@ -212,6 +220,22 @@ mod tests {
             if let Some(&oldest) = model.first() {
                 assert_eq!(bucket.oldest(), oldest);
             }
+        }
+    }
+
+    #[cfg(feature = "user")]
+    #[test]
+    fn the_oldest_leaves_as_by_its_way() {
+        let mut bucket = Bucket::EMPTY;
+        for round in 0..100 {
+            while bucket.count() < DEPTH as u32 {
+                bucket.insert();
+            }
+            bucket.remove(bucket.way_at(round * 5 % DEPTH as u32));
+            let mut other = bucket;
+            bucket.remove(bucket.oldest());
+            other.remove_oldest();
+            assert_eq!((bucket.order, bucket.count), (other.order, other.count));
         }
     }
 }

@@ -229,6 +229,7 @@ pub fn insert_jumbo(header: &mut Vec<u8>, l3: u16, jumbo: u32) {
 }
 
 /// Ones'-complement sum of bytes, folded; an odd last byte is the high half of a word (RFC 1071).
+#[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
     // 32-bit words in native order: the sum is the same up to a byte swap, and 2^32 is 1 modulo 0xFFFF.
     let (words, rest) = bytes.as_chunks::<4>();

@@ -1,5 +1,6 @@
 //! What goes into a [`super::Queue`] and what leaves it.
 
+use super::Summed;
 use crate::datapath::Meta;
 use crate::user::{VirtioNetHdr, Why};
 use core::marker::PhantomData;
@@ -8,8 +9,8 @@ use core::marker::PhantomData;
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) hash: u32,
-    pub(super) vlan: u32,
+    /// RSS hash, and VLAN tag in the upper half: compared at once.
+    pub(super) key: u64,
     pub(super) check: Check,
 }
 
@@ -30,19 +31,19 @@ impl<'a> Frame<'a> {
     /// A frame of which nothing else is known: no RSS hash, no VLAN tag beside it, and a checksum to be verified.
     #[inline(always)]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, hash: 0, vlan: 0, check: Check::None }
+        Self { bytes, key: 0, check: Check::None }
     }
 
     /// With the RSS hash that a NIC calculated. Frames of one flow must have the same one; its low three bits choose the bucket.
     #[inline(always)]
     pub fn hash(self, hash: u32) -> Self {
-        Self { hash, ..self }
+        Self { key: self.key >> 32 << 32 | u64::from(hash), ..self }
     }
 
     /// With the outer VLAN tag that a device took off: TPID (high half) and TCI.
     #[inline(always)]
     pub fn vlan(self, vlan: u32) -> Self {
-        Self { vlan, ..self }
+        Self { key: u64::from(vlan) << 32 | self.key & 0xffff_ffff, ..self }
     }
 
     /// With a checksum that somebody vouched for.
@@ -63,10 +64,21 @@ impl<'a> Frame<'a> {
         self.bytes
     }
 
+    /// Bytes; a frame of 4 GB or more is too long for everything.
+    #[inline(always)]
+    pub(super) fn len(&self) -> u32 {
+        self.bytes.len().min(u32::MAX as usize) as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn is_verified(&self) -> bool {
+        matches!(self.check, Check::Unnecessary)
+    }
+
     #[inline(always)]
     pub(super) fn meta(&self) -> Meta {
-        let verified = matches!(self.check, Check::Unnecessary);
-        Meta { hash: self.hash, vlan: self.vlan, verified }
+        let verified = self.is_verified();
+        Meta { hash: self.key as u32, vlan: (self.key >> 32) as u32, verified }
     }
 }
 
@@ -140,25 +152,24 @@ pub struct Packet<'p> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) segs: u32,
-    pub(super) gso_size: u16,
     pub(super) gso_type: u32,
-    /// None where VIRTIO has no form for it.
-    pub(super) virtio: Option<VirtioNetHdr>,
+    pub(super) gso_size: u16,
+    pub(super) header_len: u16,
+    /// Where the transport header is, and its checksum in that.
+    pub(super) l4: u16,
+    pub(super) check_at: u16,
+    pub(super) summed: Summed,
 }
 
 impl Facts {
     pub(super) const SINGLE: Self = Self {
         segs: 1,
-        gso_size: 0,
         gso_type: 0,
-        virtio: Some(VirtioNetHdr {
-            flags: 0,
-            gso_type: 0,
-            hdr_len: 0,
-            gso_size: 0,
-            csum_start: 0,
-            csum_offset: 0,
-        }),
+        gso_size: 0,
+        header_len: 0,
+        l4: 0,
+        check_at: 0,
+        summed: Summed::Complete,
     };
 }
 
@@ -192,7 +203,19 @@ impl<'p> Packet<'p> {
     /// for which VIRTIO 1.2 has no form, and for one with complete checksums ([`super::Summed::Complete`]).
     #[inline(always)]
     pub fn virtio(&self) -> Option<VirtioNetHdr> {
-        self.facts.virtio
+        let Facts { segs, gso_type, gso_size, header_len, l4, check_at, summed } = self.facts;
+        if segs == 1 {
+            return Some(VirtioNetHdr::default());
+        }
+        let hdr = VirtioNetHdr {
+            flags: VirtioNetHdr::NEEDS_CSUM,
+            gso_type: VirtioNetHdr::gso_type_of(gso_type),
+            hdr_len: header_len,
+            gso_size,
+            csum_start: l4,
+            csum_offset: check_at,
+        };
+        (summed == Summed::Partial).then_some(hdr)
     }
 
     /// Number of the first frame in it, from 0, modulo 2^32.

@@ -1,6 +1,7 @@
 //! What the shortcut keeps of a held packet: the headers of its first frame, with which followers are compared all at once.
 
 use super::frame::{Check, Frame};
+use super::isa::Code;
 use super::store::End;
 use crate::checksum::fold;
 use crate::datapath::Meta;
@@ -21,106 +22,154 @@ pub(super) const IPV6: u32 = L3_UNTAGGED + IPV6_HEADER;
 const ETHERTYPE: usize = 12;
 const IP: usize = L3_UNTAGGED as usize;
 
-/// A held packet. `l4` and what is in `Head` are always there; whoever has the packet in hand keeps the rest, the core in its `Flow` or
-/// the shortcut here.
+/// A held packet, whose first frame is the first slice of its list.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Held {
+    /// The first bytes of the first frame, and what the shortcut knows of the packet, if [`Keeper::Lane`] has it.
     pub(super) head: Head,
-    pub(super) meta: Meta,
+    pub(super) lane: Lane,
+    /// As [`Frame::key`].
+    pub(super) key: u64,
     /// Jiffy of the first frame.
     pub(super) age: u32,
     /// Numbers of the first and the last frame.
     pub(super) first: u32,
     pub(super) last: u32,
     pub(super) end: End,
-    /// Offset of the TCP header of a plain packet, else 0.
-    pub(super) l4: u32,
-    /// Whether the core's `Flow` is what counts.
-    pub(super) in_core: bool,
-    /// IPv4: all segments have the identification of the first.
-    pub(super) fixed_id: bool,
-    /// PSH of the last segment.
-    pub(super) push: u8,
-    pub(super) header_len: u8,
-    /// IPv4: the identification that comes next.
-    pub(super) next_id: u16,
-    /// IPv4: sum of total length, identification and checksum, folded, of a header that is right.
-    pub(super) network_sum: u16,
+    /// 0 where nothing is held.
     pub(super) segs: u32,
-    pub(super) gso_size: u32,
-    /// Payload bytes held.
-    pub(super) bytes: u32,
-    /// Payload bytes that may not be reached by one more segment; 0 where none may join here.
-    pub(super) room: u32,
-    pub(super) next_seq: u32,
+    pub(super) keeper: Keeper,
+    /// Whether the first frame's checksum was vouched for.
+    pub(super) verified: bool,
+    /// Offset of the TCP header of a packet that may be plain, else 0.
+    pub(super) l4: u8,
+}
+
+/// Who knows of a packet what followers are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Keeper {
+    /// Nobody: it is a single plain frame.
+    Nobody,
+    /// The shortcut, in [`Lane`].
+    Lane,
+    /// The core, in its `Flow`.
+    Core,
+}
+
+/// What changes with each segment, and what that depends on.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Lane {
     /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer.
     pub(super) sum: u64,
+    pub(super) next_seq: u32,
+    /// IPv4: the word with the identification that comes next.
+    pub(super) next_id: u32,
+    /// Payload bytes held, and what they stay below: 0 if none may join here.
+    pub(super) bytes: u32,
+    pub(super) limit: u32,
+    /// IPv4: sum of identification and checksum, folded, of a header that is right and as long as the first one.
+    pub(super) id_sum: u16,
+    pub(super) gso_size: u16,
+    pub(super) header_len: u8,
+    /// PSH of the last segment.
+    pub(super) push: u8,
+    /// IPv4: all segments have the identification of the first.
+    pub(super) fixed_id: bool,
 }
+
+const _: () = assert!(size_of::<Held>() == 3 * 64);
 
 impl Held {
     pub(super) const EMPTY: Self = Self {
         head: [0; HEAD],
-        meta: Meta { hash: 0, vlan: 0, verified: false },
+        lane: Lane {
+            sum: 0,
+            next_seq: 0,
+            next_id: 0,
+            bytes: 0,
+            limit: 0,
+            id_sum: 0,
+            gso_size: 0,
+            header_len: 0,
+            push: 0,
+            fixed_id: false,
+        },
+        key: 0,
         age: 0,
         first: 0,
         last: 0,
         end: End::NOWHERE,
-        l4: 0,
-        in_core: false,
-        fixed_id: false,
-        push: 0,
-        header_len: 0,
-        next_id: 0,
-        network_sum: 0,
         segs: 0,
-        gso_size: 0,
-        bytes: 0,
-        room: 0,
-        next_seq: 0,
-        sum: 0,
+        keeper: Keeper::Nobody,
+        verified: false,
+        l4: 0,
     };
 
-    /// Whether hash and tag are those of the packet.
+    /// Copies the first bytes of the first frame; what is behind them in a shorter one is compared under no mask.
     #[inline(always)]
-    pub(super) fn is_of(&self, frame: &Frame<'_>) -> bool {
-        self.meta.hash == frame.hash && self.meta.vlan == frame.vlan
+    pub(super) fn keep_head(&mut self, frame: &[u8]) {
+        match frame.first_chunk::<HEAD>() {
+            Some(head) => self.head.copy_from_slice(head),
+            None => self.head[..frame.len()].copy_from_slice(frame),
+        }
     }
 
-    /// Adds a segment that [`Held::following`] found.
+    /// What came with the first frame.
     #[inline(always)]
-    pub(super) fn join(&mut self, segment: &Segment, number: u32) {
-        self.segs += 1;
-        self.bytes += segment.len;
-        self.room -= segment.len;
-        self.next_seq = segment.seq.wrapping_add(segment.len);
-        self.next_id = self.next_id.wrapping_add(u16::from(!self.fixed_id));
-        self.sum += segment.sum;
-        self.push = segment.push;
-        self.last = number;
+    pub(super) fn meta(&self) -> Meta {
+        Meta { hash: self.key as u32, vlan: (self.key >> 32) as u32, verified: self.verified }
     }
+}
 
-    /// The segment, if it joins this packet, which is one of `L4`. All that cannot differ is compared at once.
+impl Lane {
+    /// Whether a frame continues the packet whose first frame has `template`.
     #[inline(always)]
-    pub(super) fn following<const L4: u32>(
+    pub(super) fn next<I: Code, const L4: u32>(
         &self,
         frame: &Frame<'_>,
         head: &Head,
-        mask: &Head,
-    ) -> Option<Segment> {
-        let len = frame.bytes.len() as u32;
-        let segment = Segment::of::<L4>(head, len.wrapping_sub(u32::from(self.header_len)));
-        let mut differs = stated_length::<L4>(head) ^ len;
-        if L4 == IPV4 {
-            differs |= u32::from(be16(head, IP + 4) ^ self.next_id);
-            differs |= u32::from(network_sum(head) ^ self.network_sum);
+        template: &Head,
+    ) -> Next {
+        let len = frame.bytes.len();
+        let segment = Segment::of::<L4>(head, (len as u32).wrapping_sub(u32::from(self.header_len)));
+        if stated_length::<L4>(head) as usize != len
+            || segment.seq != self.next_seq
+            || L4 == IPV4
+                && (be32(head, IP + 4) != self.next_id || network_sum(head) != network_sum(template))
+            || segment.len.wrapping_sub(1) >= u32::from(self.gso_size)
+            || differ(head, template, mask::<L4>(u32::from(self.header_len), false))
+            || !is_right::<I, L4>(frame, head)
+        {
+            Next::Differs
+        } else if self.bytes.wrapping_add(segment.len) < self.limit {
+            Next::Joins(segment)
+        } else {
+            Next::TooMuch
         }
-        differs |= segment.seq ^ self.next_seq;
-        differs |= (self.meta.hash ^ frame.hash) | (self.meta.vlan ^ frame.vlan);
-        let fits = segment.len.wrapping_sub(1) < self.gso_size && segment.len < self.room;
-        (differs == 0 && fits && !differ(head, &self.head, mask) && is_right::<L4>(frame, head))
-            .then_some(segment)
     }
+
+    /// Adds a segment.
+    #[inline(always)]
+    pub(super) fn join(&mut self, segment: &Segment) {
+        self.bytes += segment.len;
+        self.next_seq = segment.seq.wrapping_add(segment.len);
+        self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
+        self.sum += segment.sum;
+    }
+}
+
+/// One more identification.
+pub(super) const ID_STEP: u32 = 1 << 16;
+
+/// What becomes of a frame of a held packet's flow.
+pub(super) enum Next {
+    Joins(Segment),
+    /// It would join, but the packet would be too long, or nothing may join here.
+    TooMuch,
+    Differs,
 }
 
 /// What a segment adds to its packet.
@@ -153,47 +202,58 @@ impl Segment {
 /// PSH in the byte of the TCP flags.
 pub(super) const PSH: u8 = 0x08;
 
-/// Which bits of a head must be equal, by version of IP and words of TCP options.
-static MASKS: [[Mask; OPTIONS]; 2] = {
-    let mut masks = [[Mask([0; HEAD]); OPTIONS]; 2];
+/// Which bits of a head must be equal: in a segment as long as the first one that has its flags, and in any. By version of IP and
+/// words of TCP options.
+static EQUAL: [[Mask; ROWS]; 2] = masks(true);
+static ANY: [[Mask; ROWS]; 2] = masks(false);
+
+const fn masks(equal: bool) -> [[Mask; ROWS]; 2] {
+    let mut masks = [[Mask([0xff; HEAD]); ROWS]; 2];
     let mut words = 0;
     while words < OPTIONS {
-        masks[0][words] = Mask(mask_of(IPV4 as usize, words));
-        masks[1][words] = Mask(mask_of(IPV6 as usize, words));
+        masks[0][words] = Mask(mask_of(IPV4 as usize, words, equal));
+        masks[1][words] = Mask(mask_of(IPV6 as usize, words, equal));
         words += 1;
     }
     masks
-};
+}
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Mask(Head);
 
-/// Numbers of words that TCP options can have.
+/// Numbers of words that TCP options can have, and the power of two above it, so that an index needs no check.
 const OPTIONS: usize = 11;
+const ROWS: usize = OPTIONS.next_power_of_two();
 
-/// All bits of all headers, but lengths, the identification, checksums, the sequence number, PSH and the urgent pointer.
-const fn mask_of(l4: usize, words: usize) -> Head {
+/// All bits of all headers, but the identification, checksums, the sequence number and the urgent pointer; unless `equal`, but
+/// lengths and PSH, too.
+const fn mask_of(l4: usize, words: usize, equal: bool) -> Head {
     let mut mask = [0; HEAD];
     let mut at = 0;
     while at < l4 + TCP_HEADER as usize + 4 * words {
         let ip = at.wrapping_sub(IP);
         let tcp = at.wrapping_sub(l4);
+        let is_ipv4 = l4 == IPV4 as usize;
+        let is_length = if is_ipv4 { ip == 2 || ip == 3 } else { ip == 4 || ip == 5 };
         let differs = tcp < 20 && (tcp >= 4 && tcp < 8 || tcp >= 16)
-            || l4 == IPV4 as usize && (ip >= 2 && ip < 6 || ip == 10 || ip == 11)
-            || l4 == IPV6 as usize && (ip == 4 || ip == 5);
+            || is_ipv4 && (ip == 4 || ip == 5 || ip == 10 || ip == 11)
+            || is_length && !equal;
         mask[at] = if differs { 0 } else { 0xff };
         at += 1;
     }
-    mask[l4 + 13] = !PSH;
+    if !equal {
+        mask[l4 + 13] = !PSH;
+    }
     mask
 }
 
-/// The mask for a packet whose TCP header is at `l4`.
+/// The mask for a packet whose TCP header is at `L4`: for a segment that is `equal` but for its place, or for any.
 #[inline(always)]
-pub(super) fn mask(l4: u32, header_len: u8) -> &'static Head {
-    let words = u32::from(header_len).wrapping_sub(l4 + TCP_HEADER) / 4;
-    &MASKS[usize::from(l4 == IPV6)][(words as usize).min(OPTIONS - 1)].0
+pub(super) fn mask<const L4: u32>(header_len: u32, equal: bool) -> &'static Head {
+    let words = header_len.wrapping_sub(L4 + TCP_HEADER) / 4;
+    let masks = if equal { &EQUAL } else { &ANY };
+    &masks[usize::from(L4 == IPV6)][words as usize % ROWS].0
 }
 
 #[inline(always)]
@@ -215,30 +275,36 @@ pub(super) fn stated_length<const L4: u32>(head: &Head) -> u32 {
     }
 }
 
-/// See [`Held::network_sum`].
+/// IPv4: sum of what varies in the headers of a flow, total length, identification and checksum, folded: the same in all that are
+/// right.
 #[inline(always)]
-pub(super) fn network_sum(head: &Head) -> u16 {
+fn network_sum(head: &Head) -> u16 {
     let half = |at: usize| u32::from(u16::from_ne_bytes([head[at], head[at + 1]]));
     fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
 }
 
+/// See [`Lane::id_sum`]; the identification is the upper half of `id`.
+#[inline(always)]
+pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
+    let sum = (id >> 16) + u32::from(be16(head, IP + 10));
+    (sum + (sum >> 16)) as u16
+}
+
 /// Whether the TCP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
-pub(super) fn is_right<const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
-    match frame.check {
-        Check::Unnecessary => true,
-        Check::None => {
-            let segment = frame.bytes.get(L4 as usize..).unwrap_or(&[]);
-            fold(pseudo_sum::<L4>(head) + segment.len() as u32 + u32::from(sum(segment))) == 0xffff
-        }
-        Check::Complete(all) => {
-            // What stands before the segment is taken off.
-            let before = frame.bytes.get(..L4 as usize).unwrap_or(&[]);
-            let length = frame.bytes.len() as u32 - L4;
-            let segment = u32::from(all) + u32::from(!sum(before));
-            fold(pseudo_sum::<L4>(head) + length + u32::from(fold(segment))) == 0xffff
-        }
-    }
+pub(super) fn is_right<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
+    frame.is_verified() || verifies::<I, L4>(frame, head)
+}
+
+#[inline(never)]
+fn verifies<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
+    let (before, segment) = frame.bytes.split_at_checked(L4 as usize).unwrap_or((&[], &[]));
+    let sum = match frame.check {
+        // What stands before the segment is taken off.
+        Check::Complete(all) => fold(u32::from(all) + u32::from(!sum(before))),
+        Check::None | Check::Unnecessary => I::sum(segment),
+    };
+    fold(pseudo_sum::<L4>(head) + segment.len() as u32 + u32::from(sum)) == 0xffff
 }
 
 /// Sum over the pseudo-header of TCP without its length, folded.
@@ -271,26 +337,23 @@ pub(super) struct Tags(pub(super) [[u32; DEPTH]; BUCKETS]);
 impl Tags {
     pub(super) const EMPTY: Self = Self([[0; DEPTH]; BUCKETS]);
 
-    /// The ways with this tag, a bit each.
+    /// The first way with this tag.
     #[inline(always)]
-    pub(super) fn ways(&self, bucket: u32, tag: u32) -> u32 {
-        let mut ways = 0;
-        for (way, &of_way) in self.0[bucket as usize % BUCKETS].iter().enumerate() {
-            ways |= u32::from(of_way == tag) << way;
-        }
-        ways
+    pub(super) fn way<I: Code>(&self, bucket: u32, tag: u32) -> Option<usize> {
+        let ways = I::equal(&self.0[bucket as usize % BUCKETS], tag);
+        (ways != 0).then_some(ways.trailing_zeros() as usize % DEPTH)
     }
 }
 
 /// Where the TCP header would be, and the tag; `None` if the frame is not IP at first sight.
 #[inline(always)]
 pub(super) fn classify(head: &Head) -> Option<(u32, u32)> {
-    let ethertype = u16::from_be_bytes([head[ETHERTYPE], head[ETHERTYPE + 1]]);
-    match ethertype {
-        0x0800 => Some((IPV4, tag(&[long(head, IP + 12)], word(head, IPV4 as usize)))),
+    match be16(head, ETHERTYPE) {
+        0x0800 => Some((IPV4, tag(long(head, IP + 12), word(head, IPV4 as usize)))),
         0x86dd => {
-            let addresses = [8, 16, 24, 32].map(|at| long(head, IP + at));
-            Some((IPV6, tag(&addresses, word(head, IPV6 as usize))))
+            let source = long(head, IP + 8).rotate_left(11) ^ long(head, IP + 16);
+            let destination = long(head, IP + 24).rotate_left(19) ^ long(head, IP + 32);
+            Some((IPV6, tag(mixed(source) ^ destination, word(head, IPV6 as usize))))
         }
         _ => None,
     }
@@ -298,27 +361,39 @@ pub(super) fn classify(head: &Head) -> Option<(u32, u32)> {
 
 /// Never 0.
 #[inline(always)]
-fn tag(addresses: &[u64], ports: u32) -> u32 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut mixed = u64::from(ports);
-    for &address in addresses {
-        mixed = (mixed.rotate_left(23) ^ address).wrapping_mul(MULTIPLIER);
-    }
-    (mixed >> 32) as u32 | 1
+fn tag(addresses: u64, ports: u32) -> u32 {
+    (mixed(u64::from(ports).rotate_left(23) ^ addresses) >> 32) as u32 | 1
+}
+
+#[inline(always)]
+fn mixed(value: u64) -> u64 {
+    value.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[inline(always)]
 pub(super) fn be16(head: &Head, at: usize) -> u16 {
-    u16::from_be_bytes([head[at], head[at + 1]])
+    u16::from_be_bytes(bytes(head, at))
+}
+
+#[inline(always)]
+pub(super) fn be32(head: &Head, at: usize) -> u32 {
+    u32::from_be_bytes(bytes(head, at))
 }
 
 /// The word at `at` as it lies in memory.
 #[inline(always)]
 pub(super) fn word(head: &Head, at: usize) -> u32 {
-    u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+    u32::from_ne_bytes(bytes(head, at))
 }
 
+/// Eight bytes at `at` as they lie in memory.
 #[inline(always)]
-fn long(head: &Head, at: usize) -> u64 {
-    u64::from(word(head, at)) | u64::from(word(head, at + 4)) << 32
+pub(super) fn long(head: &Head, at: usize) -> u64 {
+    u64::from_ne_bytes(bytes(head, at))
+}
+
+/// As one load: put together of single bytes, a compiler takes words apart again to share them.
+#[inline(always)]
+fn bytes<const N: usize>(head: &Head, at: usize) -> [u8; N] {
+    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }

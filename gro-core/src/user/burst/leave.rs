@@ -1,7 +1,7 @@
 //! Packets that leave: of the shortcut, and of the core, which sees a [`Datapath`].
 
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HEAD, Held, IPV4, IPV6, classify, in_host_order, pseudo_sum, word};
+use super::held::{HEAD, Held, IPV4, IPV6, Keeper, classify, in_host_order, pseudo_sum, word};
 use super::receive::to_core;
 use super::store::{Memory, Side, Store};
 use super::{Core, Summed};
@@ -11,7 +11,7 @@ use crate::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, is_man
 use crate::datapath::{self, Datapath};
 use crate::parse::L3_UNTAGGED;
 use crate::table::DEPTH;
-use crate::user::{VirtioNetHdr, Why, sum};
+use crate::user::{Why, sum};
 use crate::{Bypass, FlushReason, HEADER_MAX, Merged, Payload, Plain, Profile, Slot, Table};
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -28,32 +28,40 @@ pub(super) fn emit<P: Profile, const CHUNKS: usize>(
     (slot, why): (Slot, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    let held = &memory.side.held[slot.index()];
-    let len = u32::from(held.header_len) + held.bytes;
-    if held.in_core || len > 0xffff {
+    let Side { holding, tags, held, store, .. } = &mut memory.side;
+    let held = &mut held[slot.index()];
+    let len = match held.keeper {
+        Keeper::Nobody => store.first(slot.index()).len() as u32,
+        Keeper::Lane => u32::from(held.lane.header_len) + held.lane.bytes,
+        Keeper::Core => u32::MAX,
+    };
+    if len > 0xffff {
         return emit_from_core::<P, CHUNKS>(core, memory, (slot, why), sink);
     }
     let segs = held.segs;
     core.state.counters.flushed(why as u32, is_many(segs));
     core.state.digest.mix((why as u32) << 8 | slot.index() as u32, segs << 16 ^ len);
     if let Some((list, _)) = memory.table.bucket(u32::from(slot.bucket)) {
-        list.remove(slot.way);
+        if list.oldest() == slot.way {
+            list.remove_oldest();
+        } else {
+            list.remove(slot.way);
+        }
     }
-    let Side { tags, held, store, .. } = &mut memory.side;
-    let held = &mut held[slot.index()];
+    *holding -= 1;
     tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
     held.segs = 0;
     if segs == 1 {
         deliver(store, slot, held, None, (Facts::SINGLE, why), sink);
         return;
     }
-    let facts = if held.l4 == IPV4 {
+    let facts = if u32::from(held.l4) == IPV4 {
         complete::<P, IPV4>(held, segs, core.summed)
     } else {
         complete::<P, IPV6>(held, segs, core.summed)
     };
     let held = &*held;
-    deliver(store, slot, held, held.head.get(..usize::from(held.header_len)), (facts, why), sink);
+    deliver(store, slot, held, held.head.get(..usize::from(held.lane.header_len)), (facts, why), sink);
 }
 
 #[inline(always)]
@@ -65,7 +73,7 @@ fn deliver<const CHUNKS: usize>(
     (facts, why): (Facts, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    let (first, last, meta) = (held.first, held.last, held.meta);
+    let (first, last, meta) = (held.first, held.last, held.meta());
     let why = Why::Flush(why);
     store.take(slot.index(), held.end, facts.segs, head, |iov| {
         sink(&Packet { iov, facts, first, last, meta, why })
@@ -76,8 +84,8 @@ fn deliver<const CHUNKS: usize>(
 #[inline(always)]
 fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
     let (tcp, l3) = (L4 as usize, L3_UNTAGGED as usize);
-    let header_len = u32::from(held.header_len);
-    let len = header_len + held.bytes;
+    let header_len = u32::from(held.lane.header_len);
+    let len = header_len + held.lane.bytes;
     let l4_len = len - L4;
     let pseudo = pseudo_sum::<L4>(&held.head);
     let partial = fold(pseudo + l4_len);
@@ -88,7 +96,8 @@ fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summe
     let head = &mut held.head;
     let mut write = |at: usize, value: u16| head[at..at + 2].copy_from_slice(&value.to_be_bytes());
     if L4 == IPV4 {
-        let (old, new) = ((header_len + held.gso_size - L3_UNTAGGED) as u16, (len - L3_UNTAGGED) as u16);
+        let (old, new) =
+            ((header_len + u32::from(held.lane.gso_size) - L3_UNTAGGED) as u16, (len - L3_UNTAGGED) as u16);
         write(l3 + 2, new);
         let was = u16::from_be_bytes([head[l3 + 10], head[l3 + 11]]);
         head[l3 + 10..l3 + 12].copy_from_slice(&replace(was, old, new).to_be_bytes());
@@ -96,21 +105,13 @@ fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summe
         write(l3 + 4, (len - IPV6) as u16);
     }
     let head = &mut held.head;
-    head[tcp + 13] |= held.push;
+    head[tcp + 13] |= held.lane.push;
     head[tcp + 16..tcp + 18].copy_from_slice(&check.to_be_bytes());
-    let fixed = GSO_TCP_FIXEDID * u32::from(held.fixed_id);
+    let fixed = GSO_TCP_FIXEDID * u32::from(held.lane.fixed_id);
     let cwr = u32::from(u32::from(head[tcp + 13]) << 16 & CWR != 0);
-    let gso_size = held.gso_size as u16;
+    let gso_size = held.lane.gso_size;
     let gso_type = if L4 == IPV4 { GSO_TCPV4 + fixed } else { GSO_TCPV6 } + P::CWR_TYPE * cwr;
-    let virtio = VirtioNetHdr {
-        flags: VirtioNetHdr::NEEDS_CSUM,
-        gso_type: if L4 == IPV4 { VirtioNetHdr::GSO_TCPV4 } else { VirtioNetHdr::GSO_TCPV6 },
-        hdr_len: header_len as u16,
-        gso_size,
-        csum_start: L4 as u16,
-        csum_offset: 16,
-    };
-    Facts { segs, gso_size, gso_type, virtio: (summed == Summed::Partial).then_some(virtio) }
+    Facts { segs, gso_size, gso_type, header_len: header_len as u16, l4: L4 as u16, check_at: 16, summed }
 }
 
 /// The complete TCP checksum of the merged packet, composed of those of the segments: of each, all but the payload is known, and that
@@ -119,20 +120,20 @@ fn whole_sum<const L4: u32>(held: &Held, segs: u32, pseudo: u32) -> u16 {
     let tcp = L4 as usize;
     // What all have in common: not the sequence number and not checksum and urgent pointer.
     let mut wide = 0;
-    for at in (tcp..usize::from(held.header_len)).step_by(4) {
+    for at in (tcp..usize::from(held.lane.header_len)).step_by(4) {
         if at != tcp + 4 && at != tcp + 16 {
             wide += u64::from(word(&held.head, at));
         }
     }
     let common = fold(pseudo + u32::from(in_host_order(wide)));
-    let header = u32::from(held.header_len) - L4;
-    let all = u32::from(in_host_order(held.sum)) + u32::from(held.push);
-    let lengths = u32::from(fold(segs * header + held.bytes));
+    let header = u32::from(held.lane.header_len) - L4;
+    let all = u32::from(in_host_order(held.lane.sum)) + u32::from(held.lane.push);
+    let lengths = u32::from(fold(segs * header + held.lane.bytes));
     let payload = !fold(u32::from(fold(segs * u32::from(common))) + lengths + all);
     let first = u64::from(word(&held.head, tcp + 4))
         + u64::from(u16::from_ne_bytes([held.head[tcp + 18], held.head[tcp + 19]]));
-    let own = u32::from(common) + u32::from(in_host_order(first)) + u32::from(held.push);
-    field(u32::from(fold(own + header + held.bytes)) + u32::from(payload))
+    let own = u32::from(common) + u32::from(in_host_order(first)) + u32::from(held.lane.push);
+    field(u32::from(fold(own + header + held.lane.bytes)) + u32::from(payload))
 }
 
 #[cold]
@@ -143,7 +144,7 @@ fn emit_from_core<P: Profile, const CHUNKS: usize>(
     (slot, why): (Slot, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    if !memory.side.held[slot.index()].in_core {
+    if memory.side.held[slot.index()].keeper != Keeper::Core {
         to_core::<P, CHUNKS>(core, memory, slot.index());
     }
     let Memory { table, side, .. } = memory;
@@ -167,7 +168,7 @@ impl<'q, S, const CHUNKS: usize> Path<'q, '_, S, CHUNKS> {
         Self {
             now: core.now,
             summed: core.summed,
-            number: core.state.frames().wrapping_sub(1),
+            number: core.state.frames(),
             side,
             sink,
             frames: PhantomData,
@@ -190,19 +191,22 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 
     fn hold(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
-        let held = &mut self.side.held[slot.index()];
-        let present = frame.bytes.len().min(HEAD);
-        held.head[..present].copy_from_slice(&frame.bytes[..present]);
-        let (l4, tag) = classify(&held.head).unwrap_or((0, 0));
-        self.side.tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = tag;
-        held.l4 = l4;
-        held.in_core = true;
-        held.meta = frame.meta();
+        let Side { holding, tags, held, store, .. } = &mut *self.side;
+        let (l4, tag) =
+            frame.bytes.first_chunk().and_then(classify).unwrap_or_else(|| classify_short(frame.bytes));
+        tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = tag;
+        *holding += 1;
+        let held = &mut held[slot.index()];
+        held.key = frame.key;
         held.age = self.now;
         held.first = self.number;
         held.last = self.number;
         held.segs = 1;
-        held.end = self.side.store.start(slot.index(), frame.bytes, payload.at as usize);
+        held.keeper = Keeper::Core;
+        held.verified = frame.meta().verified;
+        held.l4 = l4 as u8;
+        store.hold(slot.index(), frame.bytes);
+        held.end = store.start(slot.index(), payload.at as usize);
     }
 
     fn append(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
@@ -213,21 +217,29 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
-        let Side { tags, held, store, header, .. } = &mut *self.side;
+        let Side { holding, tags, held, store, header } = &mut *self.side;
+        *holding -= 1;
         let held = &mut held[slot.index()];
         tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
         held.segs = 0;
         if merged.segs <= 1 {
             return deliver(store, slot, held, None, (Facts::SINGLE, why), self.sink);
         }
-        let (len, virtio) = write(header, store.first(slot.index()), merged, self.summed);
-        let facts = Facts { segs: merged.segs, gso_size: merged.gso_size, gso_type: merged.gso_type, virtio };
-        deliver(store, slot, held, header.get(..len), (facts, why), self.sink);
+        let facts = write(header, store.first(slot.index()), merged, self.summed);
+        deliver(store, slot, held, header.get(..usize::from(facts.header_len)), (facts, why), self.sink);
     }
 
     fn pass(&mut self, frame: Frame<'f>, why: Bypass) {
         pass(&frame, (self.number, why), self.sink);
     }
+}
+
+/// As [`classify`], for a frame that is shorter than what is compared: no offset and no tag for what is not IP.
+fn classify_short(bytes: &[u8]) -> (u32, u32) {
+    let mut head = [0; HEAD];
+    let present = bytes.len().min(HEAD);
+    head[..present].copy_from_slice(&bytes[..present]);
+    classify(&head).unwrap_or((0, 0))
 }
 
 /// Delivers a frame as it came.
@@ -239,12 +251,7 @@ pub(super) fn pass(frame: &Frame<'_>, (number, why): (u32, Bypass), sink: &mut i
 }
 
 /// Writes the header of a merged packet; its length, and what a device takes before it.
-fn write(
-    header: &mut [u8; HEADER_ROOM],
-    first: &[u8],
-    merged: &Merged,
-    summed: Summed,
-) -> (usize, Option<VirtioNetHdr>) {
+fn write(header: &mut [u8; HEADER_ROOM], first: &[u8], merged: &Merged, summed: Summed) -> Facts {
     let mut len = usize::from(merged.header_len).min(HEADER_MAX).min(first.len());
     header[..len].copy_from_slice(&first[..len]);
     let mut put = |at: u16, value: u16| {
@@ -255,26 +262,26 @@ fn write(
     for patch in merged.patches() {
         put(patch.offset, patch.value);
     }
-    let partial = summed == Summed::Partial && merged.gso_type & GSO_TUNNELS == 0;
-    if partial {
+    let summed = if merged.gso_type & GSO_TUNNELS == 0 { summed } else { Summed::Complete };
+    if summed == Summed::Partial {
         put(merged.check, merged.pseudo);
     }
-    let mut jumbo = 0;
+    let mut l4 = merged.l4;
     let (next_at, at) = (usize::from(merged.l3) + 6, usize::from(merged.l3) + 40);
     if merged.jumbo != 0 && at <= len {
         header.copy_within(at..len, at + JUMBO);
         let next = core::mem::take(&mut header[next_at]);
         header[at..at + JUMBO].copy_from_slice(&jumbo_header(next, merged.jumbo));
         len += JUMBO;
-        jumbo = JUMBO as u16;
+        l4 += JUMBO as u16;
     }
-    let virtio = VirtioNetHdr {
-        flags: VirtioNetHdr::NEEDS_CSUM,
-        gso_type: VirtioNetHdr::gso_type_of(merged.gso_type),
-        hdr_len: merged.header_len + jumbo,
+    Facts {
+        segs: merged.segs,
         gso_size: merged.gso_size,
-        csum_start: merged.l4 + jumbo,
-        csum_offset: merged.check - merged.l4,
-    };
-    (len, partial.then_some(virtio))
+        gso_type: merged.gso_type,
+        header_len: len as u16,
+        l4,
+        check_at: merged.check - merged.l4,
+        summed,
+    }
 }

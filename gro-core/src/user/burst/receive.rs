@@ -1,16 +1,18 @@
 //! The way of a frame: it joins the packet in hand, or another one, or is held itself; all else goes the core's way.
 
-use super::frame::Frame;
+use super::frame::{Check, Frame, Iov};
 use super::held::{
-    HEAD, Head, Held, IPV4, IPV6, Segment, be16, classify, is_right, mask, network_sum, stated_length, word,
+    HEAD, Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Next, Segment, be32, classify, differ, id_sum,
+    in_host_order, is_right, long as long_at, mask, stated_length, word,
 };
+use super::isa::Code;
 use super::leave::{Path, emit, pass};
 use super::store::{Memory, SEGMENTS_MAX, Side};
 use super::{Core, Packet};
 use crate::checksum::fold;
 use crate::coalesce::{Action, CLOSING};
 use crate::datapath::{self, Input};
-use crate::flow::FIXED;
+use crate::flow::{FIXED, Flow};
 use crate::parse::{L3_UNTAGGED, Parsed, TCP_HEADER};
 use crate::table::DEPTH;
 use crate::user::load;
@@ -18,12 +20,14 @@ use crate::{Bypass, FlushReason, GroResult, Plain, Profile, Slot, Table, Window}
 
 /// How many frames ahead the first bytes are fetched: far enough for a frame that lies in memory, near enough for the first cache.
 const AHEAD: usize = 10;
+/// The same for the payload of frames whose checksum is verified here, each of which takes longer.
+const PAYLOAD_AHEAD: usize = 3;
 /// No place of the table.
 const NOWHERE: usize = Slot::COUNT;
 
 /// Takes frames, one after the other.
 #[inline(always)]
-pub(super) fn receive<P: Profile, const CHUNKS: usize>(
+pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     frames: &[Frame<'_>],
@@ -33,27 +37,276 @@ pub(super) fn receive<P: Profile, const CHUNKS: usize>(
         prefetch(frame);
     }
     let mut short = [0; HEAD];
-    // The packet that the frame before joined or started: the next one mostly does, too.
-    let mut current = NOWHERE;
-    for (index, frame) in frames.iter().enumerate() {
+    let mut index = 0;
+    while let Some(frame) = frames.get(index) {
         if let Some(frame) = frames.get(index + AHEAD) {
             prefetch(frame);
         }
-        let head = frame.bytes.first_chunk().unwrap_or_else(|| {
-            short[..frame.bytes.len()].copy_from_slice(frame.bytes);
-            &short
-        });
-        core.state.counters.arrived(frame.bytes.len().min(u32::MAX as usize) as u32);
-        if let Some(held) = memory.side.held.get(current)
-            && !held.end.is_full()
-            && let Some(segment) = following(held, frame, head)
+        if let Some(frame) = frames.get(index + PAYLOAD_AHEAD)
+            && frame.check == Check::None
         {
-            if append::<P, CHUNKS>(core, memory, (current, frame, &segment), sink) {
-                current = NOWHERE;
-            }
-            continue;
+            prefetch_payload(frame);
         }
-        current = place::<P, CHUNKS>(core, memory, (frame, head), sink);
+        let head = frame.bytes.first_chunk().unwrap_or_else(|| copied(frame.bytes, &mut short));
+        match locate::<I, CHUNKS>(memory, frame, head) {
+            Place::Held(slot, tag) => {
+                index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink);
+                continue;
+            }
+            Place::Nowhere(IPV4, tag) if is_first::<I, IPV4>(frame, head) => {
+                start::<P, IPV4, CHUNKS>(core, memory, (frame, head, tag, FlushReason::None), sink);
+            }
+            Place::Nowhere(IPV6, tag) if is_first::<I, IPV6>(frame, head) => {
+                start::<P, IPV6, CHUNKS>(core, memory, (frame, head, tag, FlushReason::None), sink);
+            }
+            Place::Nowhere(..) | Place::Unknown => long::<P, CHUNKS>(core, memory, (frame, 0), sink),
+        }
+        index += 1;
+    }
+}
+
+/// The first bytes of a frame that has fewer than are compared.
+#[cold]
+#[inline(never)]
+fn copied<'a>(bytes: &[u8], short: &'a mut Head) -> &'a Head {
+    let present = bytes.len().min(HEAD);
+    short[..present].copy_from_slice(&bytes[..present]);
+    short
+}
+
+/// Where the packet of a frame's flow is held.
+enum Place {
+    /// Here, if anywhere, by its tag.
+    Held(usize, u32),
+    /// Nowhere, if the frame is plain: the offset of its TCP header, and its tag.
+    Nowhere(u32, u32),
+    Unknown,
+}
+
+#[inline(always)]
+fn locate<I: Code, const CHUNKS: usize>(memory: &Memory<CHUNKS>, frame: &Frame<'_>, head: &Head) -> Place {
+    let Some((l4, tag)) = classify(head) else { return Place::Unknown };
+    let bucket = bucket_of(frame);
+    match memory.side.tags.way::<I>(bucket, tag) {
+        // Two with one tag are as good as never; what does not join the first one then goes the core's way.
+        Some(way) => Place::Held(bucket as usize * DEPTH + way, tag),
+        None => Place::Nowhere(l4, tag),
+    }
+}
+
+/// Frames from `index` on, the first of which is probably of the packet in `slot`. Gives the index of the first that is still to be
+/// taken.
+#[inline(always)]
+fn follow<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (frames, index, slot): (&[Frame<'_>], usize, usize),
+    (head, tag): (&Head, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> usize {
+    let is_ipv4 = u32::from(memory.side.held[slot % NOWHERE].l4) == IPV4;
+    if memory.side.held[slot % NOWHERE].keeper == Keeper::Nobody {
+        if is_ipv4 {
+            learn::<P, IPV4, CHUNKS>(core, &mut memory.side, slot);
+        } else {
+            learn::<P, IPV6, CHUNKS>(core, &mut memory.side, slot);
+        }
+    }
+    let held = &memory.side.held[slot % NOWHERE];
+    let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
+    let Some(frame) = frames.get(index) else { return index };
+    if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
+        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+        return index + 1;
+    }
+    let end = if is_ipv4 {
+        I::run::<IPV4, CHUNKS>((core, memory), frames, (slot, index))
+    } else {
+        I::run::<IPV6, CHUNKS>((core, memory), frames, (slot, index))
+    };
+    if end > index {
+        return end;
+    }
+    if is_ipv4 {
+        join::<P, I, IPV4, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    } else {
+        join::<P, I, IPV6, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    }
+    index + 1
+}
+
+/// Sees that the packet in `slot` can take a segment here: that the shortcut knows it, and that its list has room. `false` if it
+/// cannot.
+#[cold]
+#[inline(never)]
+fn get_ready<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    slot: usize,
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> bool {
+    let held = &memory.side.held[slot % NOWHERE];
+    let is_known = held.keeper != Keeper::Core || from_core::<P, CHUNKS>(core, memory, slot);
+    is_known && make_room::<P, CHUNKS>(core, memory, slot, sink)
+}
+
+/// What followers of a single plain frame are compared with.
+fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
+    let Side { held, store, .. } = side;
+    let held = &mut held[slot % NOWHERE];
+    let frame = store.first(slot);
+    held.keep_head(frame);
+    // Not from the copy, which is still on its way.
+    let head = frame.first_chunk().unwrap_or(&held.head);
+    let header_len = header_len::<L4>(head);
+    let segment = Segment::of::<L4>(head, (frame.len() as u32).wrapping_sub(header_len));
+    held.lane = Lane {
+        sum: segment.sum,
+        next_seq: segment.seq.wrapping_add(segment.len),
+        next_id: be32(head, 18).wrapping_add(ID_STEP),
+        bytes: segment.len,
+        limit: limit::<P, L4>(core, head, (header_len, segment.len)),
+        id_sum: id_sum(be32(head, 18), head),
+        gso_size: segment.len as u16,
+        header_len: header_len as u8,
+        push: 0,
+        fixed_id: false,
+    };
+    held.end = store.start(slot, header_len as usize);
+    held.keeper = Keeper::Lane;
+}
+
+#[inline(always)]
+fn header_len<const L4: u32>(head: &Head) -> u32 {
+    L4 + u32::from(head[L4 as usize + 12] >> 4) * 4
+}
+
+/// As [`run`]: in one way or the other, as the first frame has its checksum.
+#[inline(always)]
+pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
+) -> usize {
+    if frames.get(index).is_some_and(Frame::is_verified) {
+        run::<I, L4, false, CHUNKS>((core, memory), frames, (slot, index))
+    } else {
+        run::<I, L4, true, CHUNKS>((core, memory), frames, (slot, index))
+    }
+}
+
+/// Has frames from `index` on join the packet in `slot`, for as long as they are what its first frame lets expect: equally long, with
+/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for.
+#[inline(always)]
+fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
+) -> usize {
+    let Side { held, store, .. } = &mut memory.side;
+    let held = &mut held[slot % NOWHERE];
+    let Lane { mut sum, mut next_seq, mut next_id, bytes, limit, gso_size, header_len, fixed_id, .. } =
+        held.lane;
+    let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
+    let frame_len = header_len + gso_size as usize;
+    let mask = mask::<L4>(header_len as u32, true);
+    let id_step = if fixed_id { 0 } else { ID_STEP };
+    let (mut digest, before) = (core.state.digest, core.state.frames());
+    let word = Action::Merge as u32 ^ (slot as u32) << 2;
+    let rest = frames.get(index..).unwrap_or(&[]);
+    // As many as the list has room for, and the packet.
+    let mut most = held.end.room();
+    if bytes + most * gso_size >= limit {
+        most = limit.saturating_sub(bytes + 1) / gso_size.max(1);
+    }
+    let mut joined = 0;
+    for (frame, place) in rest.iter().zip(store.room(held.end, most)) {
+        if frame.key != held.key || frame.bytes.len() != frame_len {
+            break;
+        }
+        if !VERIFIES && !frame.is_verified() {
+            break;
+        }
+        let (Some(head), Some(payload)) = (frame.bytes.first_chunk(), frame.bytes.get(header_len..)) else {
+            break;
+        };
+        let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
+        if seq != next_seq || L4 == IPV4 && (id != next_id || id_sum(id, head) != held.lane.id_sum) {
+            break;
+        }
+        if differ(head, &held.head, mask) || VERIFIES && !is_right::<I, L4>(frame, head) {
+            break;
+        }
+        if let Some(frame) = rest.get(joined + AHEAD) {
+            prefetch(frame);
+        }
+        if VERIFIES && let Some(frame) = rest.get(joined + PAYLOAD_AHEAD) {
+            prefetch_payload(frame);
+        }
+        joined += 1;
+        *place = Iov::new(payload).erase();
+        next_seq = next_seq.wrapping_add(gso_size);
+        next_id = next_id.wrapping_add(id_step);
+        sum += Segment::of::<L4>(head, gso_size).sum;
+        digest.mix(word, before.wrapping_add(joined as u32) ^ seq);
+    }
+    if joined > 0 {
+        let all = joined as u32 * gso_size;
+        (held.lane.sum, held.lane.next_seq, held.lane.next_id) = (sum, next_seq, next_id);
+        held.lane.bytes = bytes + all;
+        core.state.digest = digest;
+        let counters = &mut core.state.counters;
+        counters.wire_packets += joined as u64;
+        counters.wire_bytes += (joined * header_len) as u64 + u64::from(all);
+        counters.merged_segments += joined as u64;
+        held.end.advance(joined as u32);
+        held.segs += joined as u32;
+        held.last = counters.wire_packets as u32 - 1;
+    }
+    index + joined
+}
+
+/// A frame that is not the usual next one of the packet in `slot`: with PSH, or shorter, with which the packet leaves, or one more
+/// than fit. All else goes the core's way.
+#[inline(never)]
+fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let Side { held, store, .. } = &mut memory.side;
+    let held = &mut held[slot % NOWHERE];
+    let next =
+        if held.key == frame.key { held.lane.next::<I, L4>(frame, head, &held.head) } else { Next::Differs };
+    match next {
+        Next::Joins(segment) => {
+            held.lane.join(&segment);
+            held.lane.push = segment.push;
+            store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
+            core.state.counters.arrived(frame.len());
+            core.state.counters.merged_segments += 1;
+            let frames = core.state.frames();
+            held.segs += 1;
+            held.last = frames.wrapping_sub(1);
+            let close = if segment.push != 0 {
+                FlushReason::Push
+            } else if segment.len < u32::from(held.lane.gso_size) {
+                FlushReason::Short
+            } else {
+                FlushReason::None
+            };
+            let word = Action::Merge as u32 | (close as u32) << 16;
+            core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
+            if close != FlushReason::None {
+                emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
+            }
+        }
+        Next::TooMuch if held.lane.limit > 0 && is_first::<I, L4>(frame, head) => {
+            emit::<P, CHUNKS>(core, memory, (slot_of(slot), FlushReason::Size), sink);
+            start::<P, L4, CHUNKS>(core, memory, (frame, head, tag, FlushReason::Size), sink);
+        }
+        Next::TooMuch | Next::Differs => long::<P, CHUNKS>(core, memory, (frame, tag), sink),
     }
 }
 
@@ -78,144 +331,79 @@ fn prefetch(frame: &Frame<'_>) {
     let _ = frame;
 }
 
+/// All but the first bytes.
 #[inline(always)]
-fn following(held: &Held, frame: &Frame<'_>, head: &Head) -> Option<Segment> {
-    let mask = mask(held.l4, held.header_len);
-    if held.l4 == IPV4 {
-        held.following::<IPV4>(frame, head, mask)
-    } else {
-        held.following::<IPV6>(frame, head, mask)
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "as above"))]
+fn prefetch_payload(frame: &Frame<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in frame.bytes.chunks(64).skip(2) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = frame;
 }
 
-/// Has a segment join; `true` if the packet left with it.
+/// Whether a frame can be held as the first of a packet, or could with a payload.
 #[inline(always)]
-fn append<P: Profile, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    (slot, frame, segment): (usize, &Frame<'_>, &Segment),
-    sink: &mut impl FnMut(&Packet<'_>),
-) -> bool {
-    let Side { held, store, .. } = &mut memory.side;
-    let held = &mut held[slot % NOWHERE];
-    let frames = core.state.frames();
-    held.join(segment, frames.wrapping_sub(1));
-    store.push(&mut held.end, frame.bytes.get(usize::from(held.header_len)..).unwrap_or(&[]));
-    let close = if segment.push != 0 {
-        FlushReason::Push
-    } else if segment.len < held.gso_size {
-        FlushReason::Short
-    } else {
-        FlushReason::None
-    };
-    let word = Action::Merge as u32 | (close as u32) << 16;
-    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
-    core.state.counters.merged_segments += 1;
-    if close == FlushReason::None {
-        return false;
-    }
-    emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
-    true
+fn is_first<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
+    let (header_len, len) = (header_len::<L4>(head), frame.bytes.len());
+    let is_plain = if L4 == IPV4 { is_plain_v4(head) } else { head[20] == TCP };
+    let closing = head[L4 as usize + 13] & (CLOSING >> 16) as u8;
+    let fits = stated_length::<L4>(head) as usize == len
+        && len < 1 << 16
+        && header_len >= L4 + TCP_HEADER
+        && header_len as usize <= len;
+    is_plain && closing == 0 && fits && is_right::<I, L4>(frame, head)
 }
 
-/// A frame that does not join the packet in hand. Gives the place of the packet that then is in hand.
-#[inline(always)]
-fn place<P: Profile, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    (frame, head): (&Frame<'_>, &Head),
-    sink: &mut impl FnMut(&Packet<'_>),
-) -> usize {
-    let Some((l4, tag)) = classify(head) else {
-        return long::<P, CHUNKS>(core, memory, (frame, None), sink);
-    };
-    let bucket = bucket_of(frame);
-    let ways = memory.side.tags.ways(bucket, tag);
-    if ways == 0 {
-        let started = if l4 == IPV4 {
-            start::<P, IPV4, CHUNKS>(core, memory, (frame, head, tag), sink)
-        } else {
-            start::<P, IPV6, CHUNKS>(core, memory, (frame, head, tag), sink)
-        };
-        return started.unwrap_or_else(|| long::<P, CHUNKS>(core, memory, (frame, None), sink));
-    }
-    // Two flows with one tag are as good as never, and both then go the core's way.
-    let slot = bucket as usize * DEPTH + ways.trailing_zeros() as usize % DEPTH;
-    let held = &memory.side.held[slot];
-    let is_alone = ways & (ways - 1) == 0 && held.l4 == l4 && held.is_of(frame);
-    if is_alone
-        && (!held.in_core || from_core::<P, CHUNKS>(core, memory, slot))
-        && make_room::<P, CHUNKS>(core, memory, slot, sink)
-        && let Some(segment) = following(&memory.side.held[slot], frame, head)
-    {
-        let left = append::<P, CHUNKS>(core, memory, (slot, frame, &segment), sink);
-        return if left { NOWHERE } else { slot };
-    }
-    long::<P, CHUNKS>(core, memory, (frame, Some(tag)), sink)
-}
-
-/// A frame of a flow of which nothing is held: it is held, or passes if it is empty. `None` if that is for the core to decide.
+/// A frame that can be first, of a flow of which nothing is held: it is held, or passes if it is empty. `flush` is why the packet of
+/// its flow has just left, if one has.
 #[inline(always)]
 fn start<P: Profile, const L4: u32, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, head, tag): (&Frame<'_>, &Head, u32),
+    (frame, head, tag, flush): (&Frame<'_>, &Head, u32, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
-) -> Option<usize> {
-    let tcp = L4 as usize;
-    let header_len = L4 + u32::from(head[tcp + 12] >> 4) * 4;
-    let len = frame.bytes.len() as u32;
-    let is_plain = if L4 == IPV4 { is_plain_v4(head) } else { head[20] == TCP };
-    let closing = head[tcp + 13] & (CLOSING >> 16) as u8;
-    let fits = stated_length::<L4>(head) == len && header_len >= L4 + TCP_HEADER && header_len <= len;
-    if !(is_plain && closing == 0 && fits && frame.bytes.len() < 1 << 16 && is_right::<L4>(frame, head)) {
-        return None;
-    }
+) {
+    let len = frame.bytes.len();
     let bucket = bucket_of(frame);
-    let segment = Segment::of::<L4>(head, len - header_len);
-    let (list, _) = memory.table.bucket(bucket)?;
+    let Some((list, _)) = memory.table.bucket(bucket) else { return };
+    let seq = be32(head, L4 as usize + 4);
+    core.state.counters.arrived(len as u32);
     let frames = core.state.frames();
-    if segment.len == 0 {
+    if len as u32 == header_len::<L4>(head) {
         let slot = Slot { bucket: bucket as u8, way: list.oldest() };
         let word = Action::Normal as u32 | (Bypass::Empty as u32) << 24;
-        core.state.digest.mix(word ^ (slot.index() as u32) << 2, frames ^ segment.seq);
+        core.state.digest.mix(word ^ (slot.index() as u32) << 2, frames ^ seq);
         core.state.counters.passed(Bypass::Empty);
         pass(frame, (frames.wrapping_sub(1), Bypass::Empty), sink);
-        return Some(NOWHERE);
+        return;
     }
-    let mut word = Action::Hold as u32;
+    let mut word = Action::Hold as u32 | (flush as u32) << 8;
     if list.count() >= DEPTH as u32 {
         word |= (FlushReason::Evicted as u32) << 8;
         let slot = Slot { bucket: bucket as u8, way: list.oldest() };
         emit::<P, CHUNKS>(core, memory, (slot, FlushReason::Evicted), sink);
     }
-    let (list, _) = memory.table.bucket(bucket)?;
+    let Some((list, _)) = memory.table.bucket(bucket) else { return };
     let way = list.insert();
     let slot = bucket as usize * DEPTH + usize::from(way) % DEPTH;
-    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
-    let Side { held, tags, store, .. } = &mut memory.side;
+    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ seq);
+    let Side { holding, held, tags, store, .. } = &mut memory.side;
+    *holding += 1;
     tags.0[bucket as usize][usize::from(way) % DEPTH] = tag;
     let held = &mut held[slot];
-    held.head = *head;
-    held.meta = frame.meta();
+    held.key = frame.key;
     held.age = core.now;
     held.first = frames.wrapping_sub(1);
     held.last = held.first;
-    held.end = store.start(slot, frame.bytes, header_len as usize);
-    held.l4 = L4;
-    held.in_core = false;
-    held.fixed_id = false;
-    held.push = 0;
-    held.header_len = header_len as u8;
-    held.next_id = be16(head, 18).wrapping_add(1);
-    held.network_sum = network_sum(head);
     held.segs = 1;
-    held.gso_size = segment.len;
-    held.bytes = segment.len;
-    held.room = room::<P, L4>(core, held);
-    held.next_seq = segment.seq.wrapping_add(segment.len);
-    held.sum = segment.sum;
-    Some(slot)
+    held.keeper = Keeper::Nobody;
+    held.verified = frame.is_verified();
+    held.l4 = L4 as u8;
+    store.hold(slot, frame.bytes);
 }
 
 /// The protocol number.
@@ -230,19 +418,19 @@ fn is_plain_v4(head: &Head) -> bool {
     }
     let wide = (wide & 0xffff_ffff) + (wide >> 32);
     let sum = fold(((wide & 0xffff) + (wide >> 16)) as u32);
-    head[14] == 0x45 && be16(head, 20) & 0xbfff == 0 && head[23] == TCP && sum == 0xffff
+    // Version and length of the header, and fragment: eight bytes, of which three count.
+    let counts = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0xbf, 0xff]);
+    u64::from_le(long_at(head, 14)) & counts == 0x45 && head[23] == TCP && sum == 0xffff
 }
 
-/// See [`Held::room`]. A segment of odd length would turn the sums of those behind it, and one with CWR never joins where the
-/// profile says so.
+/// See [`Lane::limit`]. A segment of odd length would turn the sums of those behind it, and one with CWR never joins where the profile
+/// says so.
 #[inline(always)]
-fn room<P: Profile, const L4: u32>(core: &Core, held: &Held) -> u32 {
-    let control = u32::from(held.head[L4 as usize + 13]) << 16;
-    if held.gso_size & 1 != 0 || control & P::CONTROL_ALONE != 0 {
-        return 0;
-    }
-    let limit = if L4 == IPV4 { core.config.gro_ipv4_max_size } else { core.config.gro_max_size };
-    limit.saturating_sub(u32::from(held.header_len) - L3_UNTAGGED + held.bytes)
+fn limit<P: Profile, const L4: u32>(core: &Core, head: &Head, (header_len, gso_size): (u32, u32)) -> u32 {
+    let control = u32::from(head[L4 as usize + 13]) << 16;
+    let is_alone = gso_size & 1 != 0 || control & P::CONTROL_ALONE != 0;
+    let max_size = if L4 == IPV4 { core.config.gro_ipv4_max_size } else { core.config.gro_max_size };
+    if is_alone { 0 } else { max_size.saturating_sub(header_len - L3_UNTAGGED) }
 }
 
 /// Sees that a segment may be added to the list of a held packet. `false` if there was no room and the packet left early.
@@ -255,7 +443,7 @@ fn make_room<P: Profile, const CHUNKS: usize>(
 ) -> bool {
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot];
-    if !held.end.is_full() || held.segs < SEGMENTS_MAX && store.grow(&mut held.end) {
+    if held.end.room() > 0 || held.segs < SEGMENTS_MAX && store.grow(&mut held.end) {
         return true;
     }
     core.early += 1;
@@ -263,15 +451,15 @@ fn make_room<P: Profile, const CHUNKS: usize>(
     false
 }
 
-/// The core's way. `tag` is that of a plain packet that may be of the frame's flow.
+/// The core's way. `tag` is not 0 if a plain packet may be of the frame's flow.
 #[cold]
 #[inline(never)]
 fn long<P: Profile, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, tag): (&Frame<'_>, Option<u32>),
+    (frame, tag): (&Frame<'_>, u32),
     sink: &mut impl FnMut(&Packet<'_>),
-) -> usize {
+) {
     let bucket = bucket_of(frame);
     for way in 0..DEPTH {
         let slot = bucket as usize * DEPTH + way;
@@ -280,28 +468,29 @@ fn long<P: Profile, const CHUNKS: usize>(
         }
         let Some((list, _)) = memory.table.bucket(bucket) else { continue };
         let leaves = list.count() >= DEPTH as u32 && usize::from(list.oldest()) == way;
-        let is_same = tag.is_some_and(|tag| memory.side.tags.0[bucket as usize][way] == tag);
-        if !memory.side.held[slot].in_core {
+        let is_same = tag != 0 && memory.side.tags.0[bucket as usize][way] == tag;
+        if memory.side.held[slot].keeper != Keeper::Core {
             if leaves || is_same {
                 to_core::<P, CHUNKS>(core, memory, slot);
             } else {
                 // Its `Flow` is not written: it must not be found.
-                list.flow_mut(way as u8).hash = !frame.hash;
+                list.flow_mut(way as u8).hash = !frame.meta().hash;
             }
         }
-        if memory.side.held[slot].in_core {
+        if memory.side.held[slot].keeper == Keeper::Core {
             make_room::<P, CHUNKS>(core, memory, slot, sink);
         }
     }
-    let len = frame.bytes.len().min(u32::MAX as usize) as u32;
     let Memory { table, side, scratch } = memory;
     load(scratch.bytes_mut(), frame.bytes);
     let mut path = Path::new(core, side, sink);
-    let input =
-        Input { window: Window::new(scratch, len), meta: frame.meta(), now: core.now, config: &core.config };
-    core.state.counters.went_elsewhere(len);
+    let input = Input {
+        window: Window::new(scratch, frame.len()),
+        meta: frame.meta(),
+        now: core.now,
+        config: &core.config,
+    };
     let _: GroResult = datapath::receive::<Plain<P>, _, _>(&mut core.state, table, &mut path, *frame, &input);
-    NOWHERE
 }
 
 /// Writes the core's `Flow` of a packet that the shortcut held.
@@ -313,25 +502,33 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
     slot: usize,
 ) {
     let Memory { table, side, scratch } = memory;
-    let held = &mut side.held[slot];
-    scratch.bytes_mut()[..HEAD].copy_from_slice(&held.head);
-    let window = Window::new(scratch, u32::from(held.header_len) + held.gso_size);
-    let input = Input { window, meta: held.meta, now: held.age, config: &core.config };
+    let Side { held, store, .. } = side;
+    let held = &mut held[slot];
+    let frame = store.first(slot);
+    load(scratch.bytes_mut(), frame);
+    let window = Window::new(scratch, frame.len() as u32);
+    let input = Input { window, meta: held.meta(), now: held.age, config: &core.config };
     let parsed = table.parse::<Plain<P>>(&input, true);
     debug_assert_eq!(parsed, Some(Parsed::Whole), "a plain frame");
     let place = slot_of(slot);
     let Some((list, hand)) = table.bucket(u32::from(place.bucket)) else { return };
     let flow = list.flow_mut(place.way);
     flow.start::<Plain<P>>(&hand.packet, &input);
-    flow.fixed_id = u32::from(held.fixed_id) * FIXED;
-    flow.segs = held.segs;
-    flow.bytes = held.bytes;
-    flow.next_seq = held.next_seq;
-    flow.payload_sum = u32::from(!fold(
-        u32::from(super::held::in_host_order(held.sum)) + others(flow, held) + u32::from(held.push),
-    ));
-    flow.control |= u32::from(held.push) << 16;
-    held.in_core = true;
+    match held.keeper {
+        Keeper::Core => {}
+        Keeper::Nobody => held.end = store.start(slot, flow.payload as usize),
+        Keeper::Lane => {
+            let lane = &held.lane;
+            flow.fixed_id = u32::from(lane.fixed_id) * FIXED;
+            flow.segs = held.segs;
+            flow.bytes = lane.bytes;
+            flow.next_seq = lane.next_seq;
+            let others = others(flow) + u32::from(lane.push);
+            flow.payload_sum = u32::from(!fold(u32::from(in_host_order(lane.sum)) + others));
+            flow.control |= u32::from(lane.push) << 16;
+        }
+    }
+    held.keeper = Keeper::Core;
 }
 
 /// The same the other way round; `false` if the packet is not plain.
@@ -339,40 +536,53 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
 #[inline(never)]
 fn from_core<P: Profile, const CHUNKS: usize>(core: &Core, memory: &mut Memory<CHUNKS>, slot: usize) -> bool {
     let Memory { table, side, .. } = memory;
-    let held = &mut side.held[slot];
+    let Side { held, store, .. } = side;
+    let held = &mut held[slot];
     let place = slot_of(slot);
     let Some((list, _)) = table.bucket(u32::from(place.bucket)) else { return false };
     let flow = list.flow(place.way);
-    if flow.udp | flow.outer.places | flow.chain_len | (flow.l4 ^ held.l4) != 0
+    if flow.udp | flow.outer.places | flow.chain_len | (flow.l4 ^ u32::from(held.l4)) != 0
         || flow.payload as usize > HEAD
     {
         return false;
     }
-    held.header_len = flow.payload as u8;
-    held.fixed_id = flow.fixed_id & FIXED != 0;
-    held.segs = flow.segs;
-    held.gso_size = flow.gso_size;
-    held.bytes = flow.bytes;
-    held.next_seq = flow.next_seq;
-    held.push = 0;
-    let counted = if held.fixed_id { 0 } else { flow.segs };
-    held.next_id = ((flow.id_check >> 16) + counted) as u16;
-    held.network_sum = network_sum(&held.head);
-    held.room = if flow.l4 == IPV4 { room::<P, IPV4>(core, held) } else { room::<P, IPV6>(core, held) };
-    held.sum = u64::from((!fold(u32::from(fold(flow.payload_sum)) + others(flow, held))).to_be());
-    held.in_core = held.room == 0;
-    !held.in_core
+    held.keep_head(store.first(slot));
+    let sizes = (flow.payload, flow.gso_size);
+    let limit = if flow.l4 == IPV4 {
+        limit::<P, IPV4>(core, &held.head, sizes)
+    } else {
+        limit::<P, IPV6>(core, &held.head, sizes)
+    };
+    if limit == 0 {
+        return false;
+    }
+    let fixed_id = flow.fixed_id & FIXED != 0;
+    let counted = if fixed_id { 0 } else { flow.segs.wrapping_mul(ID_STEP) };
+    held.lane = Lane {
+        sum: u64::from((!fold(u32::from(fold(flow.payload_sum)) + others(flow))).to_be()),
+        next_seq: flow.next_seq,
+        next_id: be32(&held.head, 18).wrapping_add(counted),
+        bytes: flow.bytes,
+        limit,
+        id_sum: id_sum(be32(&held.head, 18), &held.head),
+        gso_size: flow.gso_size as u16,
+        header_len: flow.payload as u8,
+        push: 0,
+        fixed_id,
+    };
+    held.keeper = Keeper::Lane;
+    true
 }
 
-/// What, with [`Held::sum`] and the payload of all segments, sums to zero.
-fn others(flow: &crate::flow::Flow, held: &Held) -> u32 {
-    let lengths = held.segs * (flow.payload - flow.l4) + held.bytes;
-    u32::from(fold(held.segs * (flow.common_sum + (flow.control >> 16)))) + u32::from(fold(lengths))
+/// What, with [`Lane::sum`] and the payload of all segments, sums to zero.
+fn others(flow: &Flow) -> u32 {
+    let lengths = flow.segs * (flow.payload - flow.l4) + flow.bytes;
+    u32::from(fold(flow.segs * (flow.common_sum + (flow.control >> 16)))) + u32::from(fold(lengths))
 }
 
 #[inline(always)]
 fn bucket_of(frame: &Frame<'_>) -> u32 {
-    frame.hash & (crate::BUCKETS as u32 - 1)
+    frame.key as u32 & (crate::BUCKETS as u32 - 1)
 }
 
 #[inline(always)]

@@ -26,6 +26,8 @@ pub struct Memory<const CHUNKS: usize = 256> {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Side<const CHUNKS: usize> {
+    /// Packets held.
+    pub(super) holding: u32,
     pub(super) tags: Tags,
     pub(super) held: [Held; Slot::COUNT],
     pub(super) store: Store<CHUNKS>,
@@ -38,6 +40,7 @@ impl<const CHUNKS: usize> Memory<CHUNKS> {
     pub const EMPTY: Self = Self {
         table: Buckets::EMPTY,
         side: Side {
+            holding: 0,
             tags: Tags::EMPTY,
             held: [Held::EMPTY; Slot::COUNT],
             store: Store::EMPTY,
@@ -56,29 +59,44 @@ pub(super) struct Store<const CHUNKS: usize> {
     next: [u16; CHUNKS],
     /// The first free one, [`NONE`] if there is none.
     free: u16,
+    /// One list made of several chunks.
+    gathered: [Iov<'static>; GATHERED],
 }
 
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Chunk([Iov<'static>; CHUNK]);
+/// Slices of a list that is mostly long enough: a packet of 64 KB has 45 segments of 1,448 bytes.
+const GATHERED: usize = 64;
+
+type Chunk = [Iov<'static>; CHUNK];
 
 /// No chunk.
 const NONE: u16 = u16::MAX;
 
-/// The end of a list: where the next slice goes.
+/// The end of a list: where the next slice goes, and how many fit there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
-    chunk: u16,
-    fill: u16,
+    at: u16,
+    room: u16,
 }
 
 impl End {
-    pub(super) const NOWHERE: Self = Self { chunk: 0, fill: 0 };
+    pub(super) const NOWHERE: Self = Self { at: 0, room: 0 };
 
-    /// Whether the next slice needs another chunk.
+    /// Slices that fit before the list needs another chunk.
     #[inline(always)]
-    pub(super) fn is_full(self) -> bool {
-        self.fill as usize == CHUNK
+    pub(super) fn room(self) -> u32 {
+        u32::from(self.room)
+    }
+
+    /// Behind so many more slices.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, slices: u32) {
+        self.at += slices as u16;
+        self.room -= slices as u16;
+    }
+
+    /// The chunk of the last slice.
+    fn chunk(self) -> usize {
+        usize::from(self.at - 1) / CHUNK
     }
 }
 
@@ -95,25 +113,42 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
             index += 1;
         }
         let free = if CHUNKS > Slot::COUNT { Slot::COUNT as u16 } else { NONE };
-        Self { chunks: [Chunk([Iov::EMPTY; CHUNK]); CHUNKS], next, free }
+        Self { chunks: [[Iov::EMPTY; CHUNK]; CHUNKS], next, free, gathered: [Iov::EMPTY; GATHERED] }
     };
 
-    /// Starts the list of `slot`: the whole first frame, and its payload.
+    /// Starts the list of `slot` with the whole first frame.
     #[inline(always)]
-    pub(super) fn start(&mut self, slot: usize, frame: &[u8], header_len: usize) -> End {
-        let list = &mut self.chunks[slot].0;
-        list[0] = Iov::new(frame).erase();
-        list[1] = Iov::new(frame.get(header_len..).unwrap_or(&[])).erase();
-        End { chunk: slot as u16, fill: 2 }
+    pub(super) fn hold(&mut self, slot: usize, frame: &[u8]) {
+        self.chunks[slot % Slot::COUNT][0] = Iov::new(frame).erase();
     }
 
-    /// Adds a slice to a list that is not full.
+    /// Puts the first frame's payload behind it: more may follow.
+    #[inline(always)]
+    pub(super) fn start(&mut self, slot: usize, header_len: usize) -> End {
+        let list = &mut self.chunks[slot % Slot::COUNT];
+        list[1] = Iov::new(list[0].bytes().get(header_len..).unwrap_or(&[])).erase();
+        End { at: (slot % Slot::COUNT * CHUNK) as u16 + 2, room: CHUNK as u16 - 2 }
+    }
+
+    /// Places for the next `count` slices of a list, no more than its room.
+    #[inline(always)]
+    pub(super) fn room(&mut self, end: End, count: u32) -> &mut [Iov<'static>] {
+        let at = usize::from(end.at);
+        self.flat().get_mut(at..at + count as usize).unwrap_or(&mut [])
+    }
+
+    /// Adds a slice to a list that has room.
     #[inline(always)]
     pub(super) fn push(&mut self, end: &mut End, bytes: &[u8]) {
-        if let Some(chunk) = self.chunks.get_mut(usize::from(end.chunk)) {
-            chunk.0[usize::from(end.fill) % CHUNK] = Iov::new(bytes).erase();
-            end.fill += 1;
+        if let [place] = self.room(*end, 1) {
+            *place = Iov::new(bytes).erase();
+            end.advance(1);
         }
+    }
+
+    #[inline(always)]
+    fn flat(&mut self) -> &mut [Iov<'static>] {
+        self.chunks.as_flattened_mut()
     }
 
     /// Gives a full list another chunk; `false` if there is none.
@@ -123,9 +158,9 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
         let new = self.free;
         let Some(&behind) = self.next.get(usize::from(new)) else { return false };
         self.free = behind;
-        self.next[usize::from(end.chunk)] = new;
+        self.next[end.chunk()] = new;
         self.next[usize::from(new)] = NONE;
-        *end = End { chunk: new, fill: 0 };
+        *end = End { at: new * CHUNK as u16, room: CHUNK as u16 };
         true
     }
 
@@ -140,50 +175,45 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
         head: Option<&[u8]>,
         with: impl FnOnce(&[Iov<'_>]),
     ) {
-        let Some(head) = head else { return with(&self.chunks[slot].0[..1]) };
-        self.chunks[slot].0[0] = Iov::new(head).erase();
-        if usize::from(end.chunk) == slot {
-            with(&self.chunks[slot].0[..(segs as usize + 1).min(CHUNK)]);
-        } else if segs < 64 {
-            self.take_long::<64>(slot, end, segs, with);
+        let Some(head) = head else { return with(&self.chunks[slot][..1]) };
+        self.chunks[slot][0] = Iov::new(head).erase();
+        if segs < CHUNK as u32 {
+            with(&self.chunks[slot][..(segs as usize + 1).min(CHUNK)]);
+        } else if segs < GATHERED as u32 {
+            self.gather_short(slot, end);
+            with(&self.gathered[..segs as usize + 1]);
+            self.give_back(slot, end);
         } else {
-            self.take_long::<{ SEGMENTS_MAX as usize + 1 }>(slot, end, segs, with);
+            self.take_long(slot, end, segs, with);
         }
     }
 
-    /// The same for a list of several chunks, which it makes one of up to `MOST` slices.
+    /// Makes one list of several chunks.
+    #[inline(never)]
+    fn gather_short(&mut self, slot: usize, end: End) {
+        gather(&self.chunks, &self.next, (slot, end), &mut self.gathered);
+    }
+
     #[cold]
     #[inline(never)]
-    fn take_long<const MOST: usize>(
-        &mut self,
-        slot: usize,
-        end: End,
-        segs: u32,
-        with: impl FnOnce(&[Iov<'_>]),
-    ) {
-        let mut all = [Iov::EMPTY; MOST];
-        let (mut chunk, mut filled) = (slot, 0);
-        for part in all.chunks_mut(CHUNK) {
-            let Some(from) = self.chunks.get(chunk) else { break };
-            part.copy_from_slice(&from.0[..part.len()]);
-            filled += part.len();
-            if chunk == usize::from(end.chunk) {
-                break;
-            }
-            chunk = usize::from(self.next[chunk]);
-        }
-        with(&all[..(segs as usize + 1).min(filled)]);
-        // The other chunks go back.
-        let second = self.next[slot];
-        self.next[slot] = NONE;
-        self.next[usize::from(end.chunk)] = self.free;
+    fn take_long(&mut self, slot: usize, end: End, segs: u32, with: impl FnOnce(&[Iov<'_>])) {
+        let mut all = [Iov::EMPTY; SEGMENTS_MAX as usize + 1];
+        gather(&self.chunks, &self.next, (slot, end), &mut all);
+        with(&all[..(segs as usize + 1).min(all.len())]);
+        self.give_back(slot, end);
+    }
+
+    /// All chunks of a list but the first are free again.
+    fn give_back(&mut self, slot: usize, end: End) {
+        let second = core::mem::replace(&mut self.next[slot], NONE);
+        self.next[end.chunk()] = self.free;
         self.free = second;
     }
 
     /// The first frame of a list, whole.
     #[inline(always)]
     pub(super) fn first(&self, slot: usize) -> &[u8] {
-        self.chunks[slot].0[0].bytes()
+        self.chunks[slot][0].bytes()
     }
 
     /// Forgets all lists.
@@ -193,13 +223,27 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
     }
 }
 
+/// Puts the chunks of a list one behind the other.
+fn gather(chunks: &[Chunk], next: &[u16], (slot, end): (usize, End), all: &mut [Iov<'static>]) {
+    let mut chunk = slot;
+    for part in all.chunks_mut(CHUNK) {
+        let Some(from) = chunks.get(chunk) else { break };
+        part.copy_from_slice(&from[..part.len()]);
+        if chunk == end.chunk() {
+            break;
+        }
+        chunk = usize::from(next[chunk]);
+    }
+}
+
 impl<const CHUNKS: usize> Side<CHUNKS> {
     pub(super) fn is_holding(&self) -> bool {
-        self.held.iter().any(|held| held.segs > 0)
+        self.holding > 0
     }
 
     /// Forgets what is held.
     pub(super) fn clear(&mut self) {
+        self.holding = 0;
         self.tags = Tags::EMPTY;
         for held in &mut self.held {
             held.segs = 0;

@@ -4,7 +4,7 @@ use super::shortcut::Stream;
 use super::*;
 use crate::Plain;
 use crate::stats::Counters;
-use crate::user::burst::{Check, Frame, Isa, Packet, Queue, Summed};
+use crate::user::burst::{Check, Frame, Isa, Memory, Packet, Queue, Summed};
 
 /// A packet in one piece, with all that is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,4 +157,85 @@ fn bursts_are_decided_as_by_the_core_alone() {
         compare::<Linux618>(config, 12..24);
         compare::<Linux7>(config, 24..36);
     }
+}
+
+/// `count` segments of one flow, the last one with PSH if `push`.
+fn flow(count: u32, len: usize, push: bool) -> Vec<Bytes> {
+    let segment = |n: u32| {
+        let flags = if push && n + 1 == count { 0x18 } else { 0x10 };
+        Seg { seq: 5000 + n * len as u32, len, flags, ..seg(n) }.bytes()
+    };
+    (0..count).map(segment).collect()
+}
+
+fn frames(bytes: &[Bytes]) -> Vec<Frame<'_>> {
+    bytes.iter().map(|bytes| Frame::new(bytes)).collect()
+}
+
+#[test]
+fn long_lists_come_in_one_piece() {
+    let config = Config { gro_ipv4_max_size: 500_000, ..Config::DEFAULT };
+    for count in [14, 15, 16, 17, 31, 32, 63, 64, 65, 200, 480] {
+        let script: Vec<Do> =
+            flow(count, 1000, false).into_iter().map(|frame| Do::Frame(frame, Meta::default())).collect();
+        let (plain, ..) = plain::<Linux618>(&script, config, Summed::Complete);
+        let (bursts, ..) = bursts::<Linux618>(&script, config, (Isa::Avx512, Summed::Complete));
+        assert_eq!(plain.len(), 1, "{count}");
+        assert!(plain == bursts, "{count}");
+    }
+}
+
+#[test]
+fn little_memory_has_packets_leave_early_and_loses_nothing() {
+    let sent = flow(100, 10, false);
+    let mut memory = Memory::<66>::EMPTY;
+    let mut queue = Queue::<Linux618, _, 66>::with_memory(Config::DEFAULT, &mut memory);
+    for _ in 0..3 {
+        let (mut payload, mut segs) = (vec![], 0);
+        queue.poll(&frames(&sent), &mut |packet| {
+            segs += packet.segs();
+            let header = if packet.segs() > 1 { packet.iov()[0].len() } else { 54 };
+            let all: Vec<u8> = packet.iov().iter().flat_map(|part| part.to_vec()).collect();
+            payload.extend_from_slice(&all[header..]);
+        });
+        let expected: Vec<u8> = sent.iter().flat_map(|frame| frame[54..].to_vec()).collect();
+        assert_eq!((segs, payload), (100, expected));
+    }
+    // 15 slices, 16 in each of two more chunks, and then there are no more.
+    assert_eq!(queue.early(), 3 * 2);
+}
+
+#[test]
+fn no_list_is_longer_than_a_writev_takes() {
+    let sent = flow(2000, 2, false);
+    let config = Config { gro_ipv4_max_size: 500_000, ..Config::DEFAULT };
+    let mut queue = Queue::<Linux618>::new(config);
+    let mut lists = vec![];
+    queue.poll(&frames(&sent), &mut |packet| lists.push(packet.iov().len()));
+    assert_eq!(lists.iter().sum::<usize>(), 2000 + lists.len());
+    assert_eq!((lists[0], queue.early()), (1024, 1));
+}
+
+#[test]
+fn a_session_that_is_leaked_leaves_nothing_to_the_next() {
+    let mut queue = Queue::<Linux618>::new(Config::DEFAULT);
+    {
+        let sent = flow(3, 100, false);
+        let mut session = queue.session();
+        session.receive(&frames(&sent), &mut |_| panic!("nothing leaves yet"));
+        core::mem::forget(session);
+    }
+    let sent = flow(2, 100, false);
+    let mut left = vec![];
+    queue.poll(&frames(&sent), &mut |packet| left.push((packet.segs(), packet.first())));
+    assert_eq!(left, [(2, 3)]);
+}
+
+#[test]
+fn a_poll_delivers_what_a_timeout_would_keep() {
+    let mut queue = Queue::<Linux618>::new(Config { flush_timeout: 20_000, ..Config::DEFAULT });
+    let sent = flow(2, 100, false);
+    let mut left = 0;
+    queue.poll(&frames(&sent), &mut |packet| left += packet.segs());
+    assert_eq!(left, 2);
 }
