@@ -20,8 +20,9 @@ impl Dpdk {
     /// # Errors
     /// Why there is none.
     pub(crate) fn all() -> Result<[Self; 3], String> {
-        let library = Library::start()?;
-        Ok([0, PREFETCH, PARSE].map(|how| Self { library, how, elements: [std::ptr::null_mut(); BURST] }))
+        Library::start().map(|library| {
+            [0, PREFETCH, PARSE].map(|how| Self { library, how, elements: [std::ptr::null_mut(); BURST] })
+        })
     }
 
     fn receive(&mut self, ring: &mut Ring, burst: usize) {

@@ -51,6 +51,8 @@ pub(super) fn bars(series: &[(usize, &str)], groups: &[Group], unit: &str) -> Re
     if most <= 0.0 {
         return Ok(String::new());
     }
+    // From a power of ten on, as its marks are.
+    let bottom = 10_f64.powf((least * 0.8).log10().floor());
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
@@ -60,12 +62,13 @@ pub(super) fn bars(series: &[(usize, &str)], groups: &[Group], unit: &str) -> Re
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(56)
-            .build_cartesian_2d(0.0..groups.len() as f64, (least * 0.6..most * 1.8).log_scale())
+            .build_cartesian_2d(0.0..groups.len() as f64, (bottom..most * 1.8).log_scale())
             .map_err(drawing)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
             .x_labels(0)
+            .y_labels(4)
             .y_desc(unit)
             .light_line_style(WHITE)
             .y_label_formatter(&number)
@@ -78,14 +81,14 @@ pub(super) fn bars(series: &[(usize, &str)], groups: &[Group], unit: &str) -> Re
             {
                 let left = at as f64 + 0.07 + place as f64 * width;
                 let middle = left + width * 0.46;
-                let shape = [(left, least * 0.6), (left + width * 0.92, median)];
+                let shape = [(left, bottom), (left + width * 0.92, median)];
                 plane.draw(&Rectangle::new(shape, colour(series).filled())).map_err(drawing)?;
                 let ends = PathElement::new(vec![(middle, min), (middle, max)], BLACK.mix(0.6));
                 plane.draw(&ends).map_err(drawing)?;
                 let style = text(10, HPos::Center, VPos::Bottom);
                 plane.draw(&Text::new(number(&median), (middle, max * 1.06), style)).map_err(drawing)?;
             }
-            let (x, _) = plane.map_coordinate(&(at as f64 + 0.5, least));
+            let (x, _) = plane.map_coordinate(&(at as f64 + 0.5, bottom));
             let style = text(13, HPos::Center, VPos::Top);
             area.draw(&Text::new(group.name.clone(), (x, HEIGHT as i32 - LEGEND - 28), style))
                 .map_err(drawing)?;
