@@ -1,7 +1,7 @@
 //! What was promised of the userspace engine, and what was measured.
 
 use crate::cells::{MAIN, State, is_plain};
-use crate::report::{Bar, CellReport, Part, Report, ns};
+use crate::report::{Bar, CellReport, Part, Ratios, Report, ns};
 use crate::scaling::MOST_FLOWS;
 
 const OURS: &str = "gro";
@@ -43,6 +43,21 @@ pub(crate) fn all(report: &Report) -> Vec<Bar> {
     bars
 }
 
+/// How many times faster our engine is, cell by cell.
+pub(crate) fn ratios(report: &Report) -> Vec<Ratios> {
+    let cells = report.cells.iter().filter_map(|cell| {
+        let state = State::ALL.into_iter().find(|state| state.name() == cell.state)?;
+        Some(Ratios {
+            cell: cell.cell.clone(),
+            state: cell.state.clone(),
+            dpdk: best(report, &cell.cell, state, &DPDK).map(round),
+            dpdk_parse: best(report, &cell.cell, state, &DPDK_PARSE).map(round),
+            tun_rs: ratio(report, &cell.cell, state, "tun-rs", OURS_CHECKSUM).map(round),
+        })
+    });
+    cells.collect()
+}
+
 fn cost(report: &Report, cell: &str, state: State, bound: f64) -> Bar {
     let what = format!("{cell}, checksum verified by the NIC, {}", state.name());
     let median = report.ns(cell, state.name(), OURS).map(|ns| ns.median);
@@ -52,10 +67,7 @@ fn cost(report: &Report, cell: &str, state: State, bound: f64) -> Bar {
 /// The worst of the plain cells.
 fn faster_everywhere(report: &Report, what: String, state: State, peers: &[&str], bound: f64) -> Bar {
     let plain = report.cells.iter().filter(|cell| is_plain(&cell.cell) && cell.state == state.name());
-    let ratios = plain.filter_map(|cell| {
-        let ratios = peers.iter().filter_map(|peer| ratio(report, &cell.cell, state, peer, OURS));
-        Some((ratios.min_by(f64::total_cmp)?, &*cell.cell))
-    });
+    let ratios = plain.filter_map(|cell| Some((best(report, &cell.cell, state, peers)?, &*cell.cell)));
     let worst = ratios.min_by(|a, b| a.0.total_cmp(&b.0));
     let at = worst.map_or("", |(_, cell)| cell);
     at_least(what, at, worst.map(|(ratio, _)| ratio), bound, "DPDK was not measured")
@@ -105,6 +117,11 @@ fn memory(report: &Report) -> [Bar; 2] {
     ]
 }
 
+/// How many times longer the fastest of some peers takes than our engine.
+fn best(report: &Report, cell: &str, state: State, peers: &[&str]) -> Option<f64> {
+    peers.iter().filter_map(|peer| ratio(report, cell, state, peer, OURS)).min_by(f64::total_cmp)
+}
+
 /// How many times longer one takes than the other.
 fn ratio(report: &Report, cell: &str, state: State, slower: &str, faster: &str) -> Option<f64> {
     let median = |engine| report.ns(cell, state.name(), engine).map(|ns| ns.median);
@@ -130,7 +147,6 @@ fn bar(
     met: Option<bool>,
     why: &str,
 ) -> Bar {
-    let round = |value: f64| (value * 100.0).round() / 100.0;
     Bar {
         what,
         at: at.to_owned(),
@@ -141,4 +157,8 @@ fn bar(
         met,
         why_not_measured: met.is_none().then(|| why.to_owned()),
     }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }

@@ -11,6 +11,7 @@ pub(crate) struct Report {
     pub(crate) conditions: Conditions,
     pub(crate) engines: Vec<EngineNote>,
     pub(crate) bars: Vec<Bar>,
+    pub(crate) ratios: Vec<Ratios>,
     /// Nanoseconds a frame, by traffic and state.
     pub(crate) cells: Vec<CellReport>,
     /// The same by number of flows, in a ring that is as long for each.
@@ -102,6 +103,19 @@ pub(crate) struct Bar {
     pub(crate) met: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) why_not_measured: Option<String>,
+}
+
+/// How many times longer the others take.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ratios {
+    pub(crate) cell: String,
+    pub(crate) state: String,
+    /// The faster of DPDK's calls with packet types from the NIC, to `gro`.
+    pub(crate) dpdk: Option<f64>,
+    /// DPDK with a parse of packet types, to `gro`.
+    pub(crate) dpdk_parse: Option<f64>,
+    /// tun-rs to `gro+checksum`.
+    pub(crate) tun_rs: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

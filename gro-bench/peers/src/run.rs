@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (name, why) in &contest.skipped {
         eprintln!("{name} skipped: {why}");
     }
+    let engines = notes(&contest);
     let rules = part(whole, || rules::compare(&args.traces, args.quick));
     let (cells, huge) = measure_cells(&mut contest, &wanted(args)?, &clock, effort)?;
     let flows = part(whole, || scaling::flows(&mut contest, &clock, fewer(effort), args.quick));
@@ -76,8 +77,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         date: said("date", &["-u", "+%F"]),
         machine: machine(&clock, all_cpus.len()),
         conditions: conditions(effort, cpu, huge),
-        engines: notes(&contest),
+        engines,
         bars: Vec::new(),
+        ratios: Vec::new(),
         cells,
         flows,
         memory,
@@ -87,6 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         instructions,
     };
     report.bars = bars::all(&report);
+    report.ratios = bars::ratios(&report);
     report.conditions.seconds = start.elapsed().as_secs_f64().round();
     print(&report);
     if let Some(path) = &args.json {

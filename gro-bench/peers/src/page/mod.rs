@@ -30,6 +30,8 @@ pub(crate) fn html(report: &Report) -> Result<String> {
     )?;
     page += "<h2>Promises</h2>\n";
     page += &tables::bars(&report.bars)?;
+    page += "<h2>Times faster</h2>\n";
+    page += &tables::ratios(&report.ratios)?;
     page += "<h2>Nanoseconds a frame</h2>\n";
     page += &main_cell(report)?;
     for state in State::ALL {
@@ -145,15 +147,14 @@ fn many_flows(report: &Report) -> Result<String> {
             })
             .collect();
         if !points.is_empty() {
-            lines.push(Line {
-                series: lines.len(),
-                name: format!("{engine}, runs of {run}, {state}"),
-                points,
-            });
+            lines.push(Line { series: lines.len(), name: format!("{engine}, K={run}, {state}"), points });
         }
     }
     let svg = plots::lines(&lines, "flows", "ns a frame")?;
-    Ok(figure(&svg, "By number of flows, in a ring of 102,400 frames."))
+    Ok(figure(
+        &svg,
+        "By number of flows, in runs of K, in a ring of 102,400 frames (236 MB, so that cold is not far from dram).",
+    ))
 }
 
 fn cores(report: &Report) -> Result<String> {

@@ -1,7 +1,7 @@
 //! The tables of the page.
 
 use crate::cells::State;
-use crate::report::{Bar, CellReport, KernelCost, Part, Report, Rules};
+use crate::report::{Bar, CellReport, KernelCost, Part, Ratios, Report, Rules};
 use std::fmt::{Error, Write as _};
 
 type Html = Result<String, Error>;
@@ -57,6 +57,34 @@ pub(super) fn bars(bars: &[Bar]) -> Html {
         })
         .collect();
     table(&strings(&["promise", "at", "measured", "bound", ""]), &rows)
+}
+
+/// A row a cell, a column a state and peer.
+pub(super) fn ratios(ratios: &[Ratios]) -> Html {
+    let mut cells: Vec<&str> = ratios.iter().map(|row| &*row.cell).collect();
+    cells.dedup();
+    let columns: [(&str, fn(&Ratios) -> Option<f64>); 3] =
+        [("dpdk", |row| row.dpdk), ("dpdk+parse", |row| row.dpdk_parse), ("tun-rs", |row| row.tun_rs)];
+    let mut head = vec![String::new()];
+    head.extend(
+        columns.iter().flat_map(|(name, _)| State::ALL.map(|state| format!("{name}, {}", state.name()))),
+    );
+    let one = |cell: &str, state: State, pick: fn(&Ratios) -> Option<f64>| {
+        let row = ratios.iter().find(|row| row.cell == cell && row.state == state.name());
+        row.and_then(pick).map_or_else(|| "&ndash;".to_owned(), |ratio| format!("{ratio:.2}"))
+    };
+    let rows: Vec<_> = cells
+        .iter()
+        .map(|cell| {
+            let mut row = vec![escape(cell)];
+            row.extend(columns.iter().flat_map(|&(_, pick)| State::ALL.map(|state| one(cell, state, pick))));
+            row
+        })
+        .collect();
+    let mut html = table(&head, &rows)?;
+    html += "<p class=\"note\">DPDK (the faster of its calls with packet types from the NIC, and with a parse) to gro, without TCP \
+             checksum; tun-rs to gro+checksum.</p>\n";
+    Ok(html)
 }
 
 /// One table a state: a row a cell, a column an engine.
