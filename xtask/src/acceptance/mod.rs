@@ -9,6 +9,7 @@ mod kernel;
 #[cfg(target_os = "linux")]
 mod nic;
 mod slice;
+mod user;
 
 use crate::images;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,7 +21,7 @@ use std::process::Command;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The set of figures.
-    #[arg(value_parser = ["slice", "kernel", "graph", "attach", "nic"], default_value = "slice")]
+    #[arg(value_parser = ["slice", "kernel", "graph", "attach", "nic", "user"], default_value = "slice")]
     name: String,
     /// Measure only these parts. Of attach: cells, cycles, faults, recorded, cost; nothing is written then. Of nic: tap, offload,
     /// smoltcp; each writes a document of its own.
@@ -84,6 +85,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
         #[cfg(target_os = "linux")]
         "kernel" => (kernel::SEEDS, kernel::figures()?),
         "slice" => (slice::SEEDS, slice::figures()?),
+        "user" => (user::SEEDS, user::figures()?),
         name => bail!("the figures of {name} need Linux"),
     };
 

@@ -24,6 +24,7 @@
 //! let mut queue = Queue::<Linux618, _>::with_memory(Config::DEFAULT, &mut *memory);
 //! queue.poll(&frames, &mut |_| {});
 //! ```
+#![doc = include_str!("examples.md")]
 
 mod frame;
 mod held;

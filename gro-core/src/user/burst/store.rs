@@ -94,18 +94,16 @@ impl End {
         self.room -= slices as u16;
     }
 
-    /// The chunk of the last slice.
+    /// The last chunk, which may be empty yet.
     fn chunk(self) -> usize {
-        usize::from(self.at - 1) / CHUNK
+        usize::from(self.at + self.room - 1) / CHUNK
     }
 }
 
 impl<const CHUNKS: usize> Store<CHUNKS> {
     const EMPTY: Self = {
-        assert!(
-            CHUNKS >= Slot::COUNT && CHUNKS < NONE as usize,
-            "a chunk for each place, and numbers for all"
-        );
+        assert!(CHUNKS >= Slot::COUNT, "a chunk for each place");
+        assert!(CHUNKS * CHUNK < NONE as usize, "a number for each slice");
         let mut next = [NONE; CHUNKS];
         let mut index = Slot::COUNT;
         while index + 1 < CHUNKS {
@@ -177,7 +175,7 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
     ) {
         let Some(head) = head else { return with(&self.chunks[slot][..1]) };
         self.chunks[slot][0] = Iov::new(head).erase();
-        if segs < CHUNK as u32 {
+        if self.next[slot] == NONE {
             with(&self.chunks[slot][..(segs as usize + 1).min(CHUNK)]);
         } else if segs < GATHERED as u32 {
             self.gather_short(slot, end);

@@ -206,6 +206,17 @@ fn little_memory_has_packets_leave_early_and_loses_nothing() {
 }
 
 #[test]
+fn a_chunk_that_was_of_no_use_comes_back() {
+    let mut sent = flow(15, 100, false);
+    sent.push(Seg { ack: 10, ..seg(15) }.bytes());
+    let mut queue = Queue::<Linux618>::new(Config::DEFAULT);
+    for _ in 0..1000 {
+        queue.poll(&frames(&sent), &mut |_| {});
+    }
+    assert_eq!(queue.early(), 0);
+}
+
+#[test]
 fn no_list_is_longer_than_a_writev_takes() {
     let sent = flow(2000, 2, false);
     let config = Config { gro_ipv4_max_size: 500_000, ..Config::DEFAULT };
