@@ -59,17 +59,19 @@ pub(super) fn bars(bars: &[Bar]) -> Html {
     table(&strings(&["promise", "at", "measured", "bound", ""]), &rows)
 }
 
+type Pick = fn(&Ratios) -> Option<f64>;
+
 /// A row a cell, a column a state and peer.
 pub(super) fn ratios(ratios: &[Ratios]) -> Html {
     let mut cells: Vec<&str> = ratios.iter().map(|row| &*row.cell).collect();
     cells.dedup();
-    let columns: [(&str, fn(&Ratios) -> Option<f64>); 3] =
+    let columns: [(&str, Pick); 3] =
         [("dpdk", |row| row.dpdk), ("dpdk+parse", |row| row.dpdk_parse), ("tun-rs", |row| row.tun_rs)];
     let mut head = vec![String::new()];
     head.extend(
         columns.iter().flat_map(|(name, _)| State::ALL.map(|state| format!("{name}, {}", state.name()))),
     );
-    let one = |cell: &str, state: State, pick: fn(&Ratios) -> Option<f64>| {
+    let one = |cell: &str, state: State, pick: Pick| {
         let row = ratios.iter().find(|row| row.cell == cell && row.state == state.name());
         row.and_then(pick).map_or_else(|| "&ndash;".to_owned(), |ratio| format!("{ratio:.2}"))
     };
