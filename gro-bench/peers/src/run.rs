@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let whole = args.cells.is_empty();
     let cores = part(whole, || scaling::cores(effort, args.quick));
     let kernel = part(whole, || kernel::measure(args.quick));
-    let instructions = part(whole && !args.quick, count::measure);
+    let instructions = part(whole, count::measure);
 
     pin(cpu).with_context(|| format!("binding to CPU {cpu}"))?;
     let clock = Clock::calibrate();
