@@ -40,7 +40,9 @@ impl Engine for Ours {
 
     fn what(&self) -> String {
         if self.verified {
-            "this project's engine, checksums of frames verified by the NIC".to_owned()
+            "this project's engine, checksums of frames verified by the NIC: one a frame, so that in VXLAN it is the outer one and the \
+             engine verifies the inner one"
+                .to_owned()
         } else {
             "this project's engine, which verifies the checksum of each frame".to_owned()
         }
