@@ -32,7 +32,7 @@ pub mod profile;
 mod shortcut;
 pub mod stats;
 
-#[cfg(feature = "user")]
+#[cfg(feature = "burst")]
 pub mod user;
 
 pub use complete::{Merged, Patch};

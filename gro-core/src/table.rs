@@ -184,7 +184,7 @@ impl Bucket {
     }
 
     /// The same of the oldest: all others move up. Whoever has no use for flows need not touch its own.
-    #[cfg(feature = "user")]
+    #[cfg(feature = "burst")]
     #[inline(always)]
     pub(crate) fn remove_oldest(&mut self) {
         self.order = (self.order ^ IDENTITY).rotate_right(4) ^ IDENTITY;
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "user")]
+    #[cfg(feature = "burst")]
     #[test]
     fn the_oldest_leaves_as_by_its_way() {
         let mut bucket = Bucket::EMPTY;

@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::checksum::{field, halves};
-use crate::{Bypass, Linux7, Linux612, Linux618, UdpMode};
+use crate::datapath::{GroResult, Meta};
+use crate::{Bypass, Config, FlushReason, Linux7, Linux612, Linux618, Profile, UdpMode};
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
 
 mod burst;
 mod config;

@@ -6,7 +6,6 @@ use super::store::End;
 use crate::checksum::fold;
 use crate::datapath::Meta;
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, TCP_HEADER};
-use crate::table::{BUCKETS, DEPTH};
 use crate::user::sum;
 
 /// Bytes that are compared: Ethernet, IPv6 and TCP with all options take 114.
@@ -18,9 +17,8 @@ pub(super) type Head = [u8; HEAD];
 pub(super) const IPV4: u32 = L3_UNTAGGED + 20;
 pub(super) const IPV6: u32 = L3_UNTAGGED + IPV6_HEADER;
 
-/// Offsets in a head.
-const ETHERTYPE: usize = 12;
-const IP: usize = L3_UNTAGGED as usize;
+/// Offset of the IP header.
+pub(super) const IP: usize = L3_UNTAGGED as usize;
 
 /// A held packet, whose first frame is the first slice of its list.
 #[derive(Clone, Copy, Debug)]
@@ -283,6 +281,12 @@ fn network_sum(head: &Head) -> u16 {
     fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
 }
 
+/// Bytes of all headers, as the TCP header says.
+#[inline(always)]
+pub(super) fn header_len<const L4: u32>(head: &Head) -> u32 {
+    L4 + u32::from(head[L4 as usize + 12] >> 4) * 4
+}
+
 /// See [`Lane::id_sum`]; the identification is the upper half of `id`.
 #[inline(always)]
 pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
@@ -327,47 +331,6 @@ pub(super) fn in_host_order(wide: u64) -> u16 {
     let wide = (wide & 0xffff_ffff) + (wide >> 32);
     let wide = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
     u16::from_be(fold(wide as u32))
-}
-
-/// By bucket and way, a number that two packets of one flow have in common; 0 where no plain packet is held.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-pub(super) struct Tags(pub(super) [[u32; DEPTH]; BUCKETS]);
-
-impl Tags {
-    pub(super) const EMPTY: Self = Self([[0; DEPTH]; BUCKETS]);
-
-    /// The first way with this tag.
-    #[inline(always)]
-    pub(super) fn way<I: Code>(&self, bucket: u32, tag: u32) -> Option<usize> {
-        let ways = I::equal(&self.0[bucket as usize % BUCKETS], tag);
-        (ways != 0).then_some(ways.trailing_zeros() as usize % DEPTH)
-    }
-}
-
-/// Where the TCP header would be, and the tag; `None` if the frame is not IP at first sight.
-#[inline(always)]
-pub(super) fn classify(head: &Head) -> Option<(u32, u32)> {
-    match be16(head, ETHERTYPE) {
-        0x0800 => Some((IPV4, tag(long(head, IP + 12), word(head, IPV4 as usize)))),
-        0x86dd => {
-            let source = long(head, IP + 8).rotate_left(11) ^ long(head, IP + 16);
-            let destination = long(head, IP + 24).rotate_left(19) ^ long(head, IP + 32);
-            Some((IPV6, tag(mixed(source) ^ destination, word(head, IPV6 as usize))))
-        }
-        _ => None,
-    }
-}
-
-/// Never 0.
-#[inline(always)]
-fn tag(addresses: u64, ports: u32) -> u32 {
-    (mixed(u64::from(ports).rotate_left(23) ^ addresses) >> 32) as u32 | 1
-}
-
-#[inline(always)]
-fn mixed(value: u64) -> u64 {
-    value.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[inline(always)]

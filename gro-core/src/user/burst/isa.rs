@@ -2,7 +2,7 @@
 
 use super::receive;
 use super::store::Memory;
-use super::{Core, Frame, Packet};
+use super::{Core, Frame, Packet, follow};
 use crate::Profile;
 use crate::table::DEPTH;
 use crate::user::sum;
@@ -48,7 +48,7 @@ pub(super) trait Code: Sized {
     /// As [`sum`].
     fn sum(bytes: &[u8]) -> u16;
 
-    /// As [`receive::any_run`]: a loop that needs all registers.
+    /// As [`follow::any_run`]: a loop that needs all registers.
     fn run<const L4: u32, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
@@ -80,7 +80,7 @@ impl Code for Baseline {
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Self, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Self, L4, CHUNKS>(memory, frames, place)
     }
 }
 
@@ -211,7 +211,7 @@ mod x86 {
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Avx2, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Avx2, L4, CHUNKS>(memory, frames, place)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -226,7 +226,7 @@ mod x86 {
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        receive::any_run::<Avx512, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Avx512, L4, CHUNKS>(memory, frames, place)
     }
 
     /// Even and odd bytes apart, four products to a lane at once; but for the first ones, from whole cache lines.

@@ -1,9 +1,10 @@
 //! Packets that leave: of the shortcut, and of the core, which sees a [`Datapath`].
 
+use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HEAD, Held, IPV4, IPV6, Keeper, classify, in_host_order, pseudo_sum, word};
-use super::receive::to_core;
+use super::held::{HEAD, Held, IPV4, IPV6, Keeper, in_host_order, pseudo_sum, word};
 use super::store::{Memory, Side, Store};
+use super::tags::classify;
 use super::{Core, Summed};
 use crate::checksum::{field, fold, replace};
 use crate::coalesce::CWR;

@@ -26,12 +26,18 @@
 //! ```
 #![doc = include_str!("examples.md")]
 
+// a frame's way
+mod core_way;
+mod follow;
+mod leave;
+mod receive;
+// what is on it
 mod frame;
 mod held;
 mod isa;
-mod leave;
-mod receive;
+mod prefetch;
 mod store;
+mod tags;
 
 pub use frame::{Check, Frame, Iov, Packet};
 pub use isa::Isa;
@@ -40,18 +46,26 @@ pub use store::Memory;
 use crate::datapath::{self, Event};
 use crate::table::{BUCKETS, DEPTH};
 use crate::{Config, Profile, Slot, State, Table};
+#[cfg(feature = "user")]
 use alloc::boxed::Box;
 use core::borrow::BorrowMut;
 use core::marker::PhantomData;
 
 /// One receive queue. No lock, no global: make one a queue of the device, and keep it on one thread.
 #[derive(Debug)]
-pub struct Queue<P, M = Box<Memory>, const CHUNKS: usize = 256> {
+pub struct Queue<P, M = Standard, const CHUNKS: usize = 256> {
     core: Core,
     isa: Isa,
     memory: M,
     profile: PhantomData<P>,
 }
+
+/// Where a queue's memory is if nothing else is said: on the heap, if there is one.
+#[cfg(feature = "user")]
+pub type Standard = Box<Memory>;
+/// Where a queue's memory is if nothing else is said.
+#[cfg(not(feature = "user"))]
+pub type Standard = &'static mut Memory;
 
 /// All but the memory.
 #[derive(Debug)]
@@ -75,8 +89,9 @@ pub enum Summed {
     Complete,
 }
 
+#[cfg(feature = "user")]
 impl<P: Profile> Queue<P> {
-    /// An empty queue.
+    /// An empty queue on the heap.
     pub fn new(config: Config) -> Self {
         Self::with_memory(config, Box::new(Memory::EMPTY))
     }

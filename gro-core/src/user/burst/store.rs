@@ -1,8 +1,10 @@
 //! Memory of a queue: the table, what the shortcut keeps of each held packet, and the lists of slices.
 
 use super::frame::Iov;
-use super::held::{Held, Tags};
+use super::held::Held;
 use super::leave::HEADER_ROOM;
+use super::tags::Tags;
+use crate::table::DEPTH;
 use crate::{Buckets, Header, Slot};
 
 /// Slices of a chunk.
@@ -248,4 +250,10 @@ impl<const CHUNKS: usize> Side<CHUNKS> {
         }
         self.store.clear();
     }
+}
+
+/// The place with a number below [`Slot::COUNT`].
+#[inline(always)]
+pub(super) fn slot_of(slot: usize) -> Slot {
+    Slot { bucket: (slot / DEPTH) as u8, way: (slot % DEPTH) as u8 }
 }

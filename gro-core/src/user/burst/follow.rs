@@ -1,0 +1,259 @@
+//! Frames that continue a held packet.
+
+use super::core_way::{from_core, long};
+use super::frame::{Frame, Iov};
+use super::held::{
+    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Next, Segment, be32, differ, header_len, id_sum, is_right, mask,
+};
+use super::isa::Code;
+use super::leave::emit;
+use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
+use super::receive::{is_first, start};
+use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
+use super::{Core, Packet};
+use crate::coalesce::Action;
+use crate::parse::L3_UNTAGGED;
+use crate::{FlushReason, Profile, Slot};
+
+/// Frames from `index` on, the first of which is probably of the packet in `slot`. Gives the index of the first that is still to be
+/// taken.
+#[inline(always)]
+pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (frames, index, slot): (&[Frame<'_>], usize, usize),
+    (head, tag): (&Head, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> usize {
+    let is_ipv4 = u32::from(memory.side.held[slot % Slot::COUNT].l4) == IPV4;
+    if memory.side.held[slot % Slot::COUNT].keeper == Keeper::Nobody {
+        if is_ipv4 {
+            learn::<P, IPV4, CHUNKS>(core, &mut memory.side, slot);
+        } else {
+            learn::<P, IPV6, CHUNKS>(core, &mut memory.side, slot);
+        }
+    }
+    let held = &memory.side.held[slot % Slot::COUNT];
+    let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
+    let Some(frame) = frames.get(index) else { return index };
+    if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
+        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+        return index + 1;
+    }
+    let end = if is_ipv4 {
+        I::run::<IPV4, CHUNKS>((core, memory), frames, (slot, index))
+    } else {
+        I::run::<IPV6, CHUNKS>((core, memory), frames, (slot, index))
+    };
+    if end > index {
+        return end;
+    }
+    if is_ipv4 {
+        join::<P, I, IPV4, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    } else {
+        join::<P, I, IPV6, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    }
+    index + 1
+}
+
+/// As [`run`]: in one way or the other, as the first frame has its checksum.
+#[inline(always)]
+pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
+) -> usize {
+    if frames.get(index).is_some_and(Frame::is_verified) {
+        run::<I, L4, false, CHUNKS>((core, memory), frames, (slot, index))
+    } else {
+        run::<I, L4, true, CHUNKS>((core, memory), frames, (slot, index))
+    }
+}
+
+/// Has frames from `index` on join the packet in `slot`, for as long as they are what its first frame lets expect: equally long, with
+/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for.
+#[inline(always)]
+fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
+    (core, memory): (&mut Core, &mut Memory<CHUNKS>),
+    frames: &[Frame<'_>],
+    (slot, index): (usize, usize),
+) -> usize {
+    let Side { held, store, .. } = &mut memory.side;
+    let held = &mut held[slot % Slot::COUNT];
+    let Lane { mut sum, mut next_seq, mut next_id, bytes, limit, gso_size, header_len, fixed_id, .. } =
+        held.lane;
+    let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
+    let frame_len = header_len + gso_size as usize;
+    let mask = mask::<L4>(header_len as u32, true);
+    let id_step = if fixed_id { 0 } else { ID_STEP };
+    let (mut digest, before) = (core.state.digest, core.state.frames());
+    let word = Action::Merge as u32 ^ (slot as u32) << 2;
+    let rest = frames.get(index..).unwrap_or(&[]);
+    // As many as the list has room for, and the packet.
+    let mut most = held.end.room();
+    if bytes + most * gso_size >= limit {
+        most = limit.saturating_sub(bytes + 1) / gso_size.max(1);
+    }
+    let mut joined = 0;
+    for (frame, place) in rest.iter().zip(store.room(held.end, most)) {
+        if frame.key != held.key || frame.bytes.len() != frame_len {
+            break;
+        }
+        if !VERIFIES && !frame.is_verified() {
+            break;
+        }
+        let (Some(head), Some(payload)) = (frame.bytes.first_chunk(), frame.bytes.get(header_len..)) else {
+            break;
+        };
+        let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
+        if seq != next_seq || L4 == IPV4 && (id != next_id || id_sum(id, head) != held.lane.id_sum) {
+            break;
+        }
+        if differ(head, &held.head, mask) || VERIFIES && !is_right::<I, L4>(frame, head) {
+            break;
+        }
+        if let Some(frame) = rest.get(joined + AHEAD) {
+            prefetch(frame);
+        }
+        if VERIFIES && let Some(frame) = rest.get(joined + PAYLOAD_AHEAD) {
+            prefetch_payload(frame);
+        }
+        joined += 1;
+        *place = Iov::new(payload).erase();
+        next_seq = next_seq.wrapping_add(gso_size);
+        next_id = next_id.wrapping_add(id_step);
+        sum += Segment::of::<L4>(head, gso_size).sum;
+        digest.mix(word, before.wrapping_add(joined as u32) ^ seq);
+    }
+    if joined > 0 {
+        let all = joined as u32 * gso_size;
+        (held.lane.sum, held.lane.next_seq, held.lane.next_id) = (sum, next_seq, next_id);
+        held.lane.bytes = bytes + all;
+        core.state.digest = digest;
+        let counters = &mut core.state.counters;
+        counters.wire_packets += joined as u64;
+        counters.wire_bytes += (joined * header_len) as u64 + u64::from(all);
+        counters.merged_segments += joined as u64;
+        held.end.advance(joined as u32);
+        held.segs += joined as u32;
+        held.last = counters.wire_packets as u32 - 1;
+    }
+    index + joined
+}
+
+/// A frame that is not the usual next one of the packet in `slot`: with PSH, or shorter, with which the packet leaves, or one more
+/// than fit. All else goes the core's way.
+#[inline(never)]
+fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let Side { held, store, .. } = &mut memory.side;
+    let held = &mut held[slot % Slot::COUNT];
+    let next =
+        if held.key == frame.key { held.lane.next::<I, L4>(frame, head, &held.head) } else { Next::Differs };
+    match next {
+        Next::Joins(segment) => {
+            held.lane.join(&segment);
+            held.lane.push = segment.push;
+            store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
+            core.state.counters.arrived(frame.len());
+            core.state.counters.merged_segments += 1;
+            let frames = core.state.frames();
+            held.segs += 1;
+            held.last = frames.wrapping_sub(1);
+            let close = if segment.push != 0 {
+                FlushReason::Push
+            } else if segment.len < u32::from(held.lane.gso_size) {
+                FlushReason::Short
+            } else {
+                FlushReason::None
+            };
+            let word = Action::Merge as u32 | (close as u32) << 16;
+            core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
+            if close != FlushReason::None {
+                emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
+            }
+        }
+        Next::TooMuch if held.lane.limit > 0 && is_first::<I, L4>(frame, head) => {
+            emit::<P, CHUNKS>(core, memory, (slot_of(slot), FlushReason::Size), sink);
+            start::<P, L4, CHUNKS>(core, memory, (frame, head, tag, FlushReason::Size), sink);
+        }
+        Next::TooMuch | Next::Differs => long::<P, CHUNKS>(core, memory, (frame, tag), sink),
+    }
+}
+
+/// Sees that the packet in `slot` can take a segment here: that the shortcut knows it, and that its list has room. `false` if it
+/// cannot.
+#[cold]
+#[inline(never)]
+fn get_ready<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    slot: usize,
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> bool {
+    let held = &memory.side.held[slot % Slot::COUNT];
+    let is_known = held.keeper != Keeper::Core || from_core::<P, CHUNKS>(core, memory, slot);
+    is_known && make_room::<P, CHUNKS>(core, memory, slot, sink)
+}
+
+/// Sees that a segment may be added to the list of a held packet. `false` if there was no room and the packet left early.
+#[inline(always)]
+pub(super) fn make_room<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    slot: usize,
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> bool {
+    let Side { held, store, .. } = &mut memory.side;
+    let held = &mut held[slot];
+    if held.end.room() > 0 || held.segs < SEGMENTS_MAX && store.grow(&mut held.end) {
+        return true;
+    }
+    core.early += 1;
+    emit::<P, CHUNKS>(core, memory, (slot_of(slot), FlushReason::Requested), sink);
+    false
+}
+
+/// What followers of a single plain frame are compared with.
+fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
+    let Side { held, store, .. } = side;
+    let held = &mut held[slot % Slot::COUNT];
+    let frame = store.first(slot);
+    held.keep_head(frame);
+    // Not from the copy, which is still on its way.
+    let head = frame.first_chunk().unwrap_or(&held.head);
+    let header_len = header_len::<L4>(head);
+    let segment = Segment::of::<L4>(head, (frame.len() as u32).wrapping_sub(header_len));
+    held.lane = Lane {
+        sum: segment.sum,
+        next_seq: segment.seq.wrapping_add(segment.len),
+        next_id: be32(head, 18).wrapping_add(ID_STEP),
+        bytes: segment.len,
+        limit: limit::<P, L4>(core, head, (header_len, segment.len)),
+        id_sum: id_sum(be32(head, 18), head),
+        gso_size: segment.len as u16,
+        header_len: header_len as u8,
+        push: 0,
+        fixed_id: false,
+    };
+    held.end = store.start(slot, header_len as usize);
+    held.keeper = Keeper::Lane;
+}
+
+/// See [`Lane::limit`]. A segment of odd length would turn the sums of those behind it, and one with CWR never joins where the profile
+/// says so.
+#[inline(always)]
+pub(super) fn limit<P: Profile, const L4: u32>(
+    core: &Core,
+    head: &Head,
+    (header_len, gso_size): (u32, u32),
+) -> u32 {
+    let control = u32::from(head[L4 as usize + 13]) << 16;
+    let is_alone = gso_size & 1 != 0 || control & P::CONTROL_ALONE != 0;
+    let max_size = if L4 == IPV4 { core.config.gro_ipv4_max_size } else { core.config.gro_max_size };
+    if is_alone { 0 } else { max_size.saturating_sub(header_len - L3_UNTAGGED) }
+}
