@@ -4,6 +4,7 @@
 use clap::Parser;
 
 mod acceptance;
+mod bench;
 #[cfg(target_os = "linux")]
 mod bench_live;
 mod check;
@@ -51,6 +52,8 @@ enum Task {
     OwnTunnel,
     /// Runs images on processor RTL and compares with the simulator.
     Referee(referee::Args),
+    /// Measures what the userspace engine costs beside its peers, and writes docs/benchmarks/engine.json and engine.html.
+    Bench(bench::Args),
     /// Measures what it costs to receive live traffic, by who coalesces, and writes docs/benchmarks/live.json.
     #[cfg(target_os = "linux")]
     BenchLive(bench_live::Args),
@@ -71,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Task::Mutants(args) => mutants::run(&args),
         Task::Determinism(args) => determinism::run(&args),
         Task::Referee(args) => referee::run(&args),
+        Task::Bench(args) => bench::run_task(&args),
         Task::OwnTunnel => own_tunnel::run(),
         #[cfg(target_os = "linux")]
         Task::BenchLive(args) => bench_live::run_task(&args).map(drop),
