@@ -3,12 +3,13 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Next, Segment, be32, differ, header_len, id_sum, is_right, mask,
+    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Segment, be32, differ, header_len, id_sum, is_right, mask,
 };
 use super::isa::Code;
 use super::leave::emit;
+use super::mismatch::why_not;
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
-use super::receive::{is_first, start};
+use super::receive::{is_plain, start};
 use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
 use super::{Core, Packet};
 use crate::coalesce::Action;
@@ -141,8 +142,8 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
     index + joined
 }
 
-/// A frame that is not the usual next one of the packet in `slot`: with PSH, or shorter, with which the packet leaves, or one more
-/// than fit. All else goes the core's way.
+/// A frame that is not the usual next one of the packet in `slot`: it joins with PSH, or is shorter, and the packet leaves with it, or it
+/// does not join, and the packet leaves before it.
 #[inline(never)]
 fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
     core: &mut Core,
@@ -152,36 +153,39 @@ fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
 ) {
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot % Slot::COUNT];
-    let next =
-        if held.key == frame.key { held.lane.next::<I, L4>(frame, head, &held.head) } else { Next::Differs };
-    match next {
-        Next::Joins(segment) => {
-            held.lane.join(&segment);
-            held.lane.push = segment.push;
-            store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
-            core.state.counters.arrived(frame.len());
-            core.state.counters.merged_segments += 1;
-            let frames = core.state.frames();
-            held.segs += 1;
-            held.last = frames.wrapping_sub(1);
-            let close = if segment.push != 0 {
-                FlushReason::Push
-            } else if segment.len < u32::from(held.lane.gso_size) {
-                FlushReason::Short
-            } else {
-                FlushReason::None
-            };
-            let word = Action::Merge as u32 | (close as u32) << 16;
-            core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
-            if close != FlushReason::None {
-                emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
-            }
+    if held.key != frame.key {
+        return long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+    }
+    if let Some(segment) = held.lane.next::<I, L4>(frame, head, &held.head) {
+        held.lane.join(&segment);
+        held.lane.push = segment.push;
+        store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
+        core.state.counters.arrived(frame.len());
+        core.state.counters.merged_segments += 1;
+        let frames = core.state.frames();
+        held.segs += 1;
+        held.last = frames.wrapping_sub(1);
+        let close = if segment.push != 0 {
+            FlushReason::Push
+        } else if segment.len < u32::from(held.lane.gso_size) {
+            FlushReason::Short
+        } else {
+            FlushReason::None
+        };
+        let word = Action::Merge as u32 | (close as u32) << 16;
+        core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
+        if close != FlushReason::None {
+            emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
         }
-        Next::TooMuch if held.lane.limit > 0 && is_first::<I, L4>(frame, head) => {
-            emit::<P, CHUNKS>(core, memory, (slot_of(slot), FlushReason::Size), sink);
-            start::<P, L4, CHUNKS>(core, memory, (frame, head, tag, FlushReason::Size), sink);
-        }
-        Next::TooMuch | Next::Differs => long::<P, CHUNKS>(core, memory, (frame, tag), sink),
+    } else if is_plain::<I, L4>(frame, head)
+        && let len = frame.len() - header_len::<L4>(head)
+        && let why = why_not::<P, L4>(held, head, len, &core.config)
+        && why != FlushReason::None
+    {
+        emit::<P, CHUNKS>(core, memory, (slot_of(slot), why), sink);
+        start::<P, L4, CHUNKS>(core, memory, (frame, head, tag), (why, slot_of(slot)), sink);
+    } else {
+        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
     }
 }
 

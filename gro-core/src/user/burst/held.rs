@@ -17,6 +17,16 @@ pub(super) type Head = [u8; HEAD];
 pub(super) const IPV4: u32 = L3_UNTAGGED + 20;
 pub(super) const IPV6: u32 = L3_UNTAGGED + IPV6_HEADER;
 
+/// Offsets in a TCP header.
+pub(super) struct TcpAt {
+    pub(super) seq: usize,
+    pub(super) ack: usize,
+    /// Data offset, flags and window.
+    pub(super) control: usize,
+}
+
+pub(super) const TCP_AT: TcpAt = TcpAt { seq: 4, ack: 8, control: 12 };
+
 /// Offset of the IP header.
 pub(super) const IP: usize = L3_UNTAGGED as usize;
 
@@ -123,14 +133,14 @@ impl Held {
 }
 
 impl Lane {
-    /// Whether a frame continues the packet whose first frame has `template`.
+    /// The segment, if it joins the packet whose first frame has `template`.
     #[inline(always)]
     pub(super) fn next<I: Code, const L4: u32>(
         &self,
         frame: &Frame<'_>,
         head: &Head,
         template: &Head,
-    ) -> Next {
+    ) -> Option<Segment> {
         let len = frame.bytes.len();
         let segment = Segment::of::<L4>(head, (len as u32).wrapping_sub(u32::from(self.header_len)));
         if stated_length::<L4>(head) as usize != len
@@ -141,12 +151,9 @@ impl Lane {
             || differ(head, template, mask::<L4>(u32::from(self.header_len), false))
             || !is_right::<I, L4>(frame, head)
         {
-            Next::Differs
-        } else if self.bytes.wrapping_add(segment.len) < self.limit {
-            Next::Joins(segment)
-        } else {
-            Next::TooMuch
+            return None;
         }
+        (self.bytes.wrapping_add(segment.len) < self.limit).then_some(segment)
     }
 
     /// Adds a segment.
@@ -161,14 +168,6 @@ impl Lane {
 
 /// One more identification.
 pub(super) const ID_STEP: u32 = 1 << 16;
-
-/// What becomes of a frame of a held packet's flow.
-pub(super) enum Next {
-    Joins(Segment),
-    /// It would join, but the packet would be too long, or nothing may join here.
-    TooMuch,
-    Differs,
-}
 
 /// What a segment adds to its packet.
 #[derive(Clone, Copy, Debug)]

@@ -43,6 +43,17 @@ fn has_vnni() -> bool {
     core::arch::x86_64::__cpuid_count(7, 0).ecx & 1 << 11 != 0
 }
 
+/// As [`sum`], with the instructions of `isa`, which must be the machine's or less.
+pub(super) fn sum_with(isa: Isa, bytes: &[u8]) -> u16 {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::Avx2::sum(bytes),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::Avx512::sum(bytes),
+        _ => sum(bytes),
+    }
+}
+
 /// What is not the same Rust for all, or is better a function of its own. Only for code that runs where the instruction set is there.
 pub(super) trait Code: Sized {
     /// As [`sum`].

@@ -3,6 +3,7 @@
 use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
 use super::held::{HEAD, Held, IPV4, IPV6, Keeper, in_host_order, pseudo_sum, word};
+use super::isa::{Isa, sum_with};
 use super::store::{Memory, Side, Store};
 use super::tags::classify;
 use super::{Core, Summed};
@@ -12,7 +13,7 @@ use crate::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, is_man
 use crate::datapath::{self, Datapath};
 use crate::parse::L3_UNTAGGED;
 use crate::table::DEPTH;
-use crate::user::{Why, sum};
+use crate::user::Why;
 use crate::{Bypass, FlushReason, HEADER_MAX, Merged, Payload, Plain, Profile, Slot, Table};
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -156,6 +157,7 @@ fn emit_from_core<P: Profile, const CHUNKS: usize>(
 
 /// What the core tells of a frame or packet.
 pub(super) struct Path<'q, 'f, S, const CHUNKS: usize> {
+    isa: Isa,
     now: u32,
     summed: Summed,
     number: u32,
@@ -167,6 +169,7 @@ pub(super) struct Path<'q, 'f, S, const CHUNKS: usize> {
 impl<'q, S, const CHUNKS: usize> Path<'q, '_, S, CHUNKS> {
     pub(super) fn new(core: &Core, side: &'q mut Side<CHUNKS>, sink: &'q mut S) -> Self {
         Self {
+            isa: core.isa,
             now: core.now,
             summed: core.summed,
             number: core.state.frames(),
@@ -188,7 +191,8 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 
     fn sum(&mut self, frame: &Frame<'f>, range: Range<u32>) -> Option<u16> {
-        frame.bytes.get(range.start as usize..range.end as usize).map(sum)
+        let bytes = frame.bytes.get(range.start as usize..range.end as usize)?;
+        Some(sum_with(self.isa, bytes))
     }
 
     fn hold(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {

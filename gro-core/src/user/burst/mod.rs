@@ -30,6 +30,7 @@
 mod core_way;
 mod follow;
 mod leave;
+mod mismatch;
 mod receive;
 // what is on it
 mod frame;
@@ -55,7 +56,6 @@ use core::marker::PhantomData;
 #[derive(Debug)]
 pub struct Queue<P, M = Standard, const CHUNKS: usize = 256> {
     core: Core,
-    isa: Isa,
     memory: M,
     profile: PhantomData<P>,
 }
@@ -71,6 +71,7 @@ pub type Standard = &'static mut Memory;
 #[derive(Debug)]
 struct Core {
     config: Config,
+    isa: Isa,
     now: u32,
     summed: Summed,
     /// See [`Queue::early`].
@@ -102,8 +103,9 @@ impl<P: Profile, M: BorrowMut<Memory<CHUNKS>>, const CHUNKS: usize> Queue<P, M, 
     pub fn with_memory(config: Config, mut memory: M) -> Self {
         const { assert!(P::SHORTCUT, "this is the shortcut") };
         clear(memory.borrow_mut());
-        let core = Core { config, now: 0, summed: Summed::Partial, early: 0, state: State::ZERO };
-        Self { core, isa: Isa::of_machine(), memory, profile: PhantomData }
+        let isa = Isa::of_machine();
+        let core = Core { config, isa, now: 0, summed: Summed::Partial, early: 0, state: State::ZERO };
+        Self { core, memory, profile: PhantomData }
     }
 
     /// With checksums of merged packets as `summed` says.
@@ -114,7 +116,7 @@ impl<P: Profile, M: BorrowMut<Memory<CHUNKS>>, const CHUNKS: usize> Queue<P, M, 
 
     /// With no more than the instructions of `isa`.
     pub fn at_most(mut self, isa: Isa) -> Self {
-        self.isa = self.isa.min(isa);
+        self.core.isa = self.core.isa.min(isa);
         self
     }
 
@@ -187,8 +189,8 @@ impl<'f, P: Profile, M: BorrowMut<Memory<CHUNKS>>, const CHUNKS: usize> Session<
 
     /// Takes frames. Whatever leaves goes to `sink`, in order.
     pub fn receive(&mut self, frames: &[Frame<'f>], sink: &mut impl FnMut(&Packet<'_>)) {
-        let Queue { core, isa, memory, .. } = &mut *self.queue;
-        isa::receive::<P, CHUNKS>(*isa, core, memory.borrow_mut(), frames, sink);
+        let Queue { core, memory, .. } = &mut *self.queue;
+        isa::receive::<P, CHUNKS>(core.isa, core, memory.borrow_mut(), frames, sink);
     }
 
     /// The end of a NAPI poll.

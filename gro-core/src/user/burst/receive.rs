@@ -18,6 +18,9 @@ use crate::parse::{L3_UNTAGGED, TCP_HEADER};
 use crate::table::DEPTH;
 use crate::{Bypass, FlushReason, Profile, Slot, Table};
 
+/// Nothing left for the frame.
+const NOT_FLUSHED: (FlushReason, Slot) = (FlushReason::None, Slot { bucket: 0, way: 0 });
+
 /// Takes frames, one after the other.
 #[inline(always)]
 pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
@@ -46,11 +49,11 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
                 index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink);
                 continue;
             }
-            Place::Nowhere(IPV4, tag) if is_first::<I, IPV4>(frame, head) => {
-                start::<P, IPV4, CHUNKS>(core, memory, (frame, head, tag, FlushReason::None), sink);
+            Place::Nowhere(IPV4, tag) if is_plain::<I, IPV4>(frame, head) => {
+                start::<P, IPV4, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
             }
-            Place::Nowhere(IPV6, tag) if is_first::<I, IPV6>(frame, head) => {
-                start::<P, IPV6, CHUNKS>(core, memory, (frame, head, tag, FlushReason::None), sink);
+            Place::Nowhere(IPV6, tag) if is_plain::<I, IPV6>(frame, head) => {
+                start::<P, IPV6, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
             }
             Place::Nowhere(..) | Place::Unknown => long::<P, CHUNKS>(core, memory, (frame, 0), sink),
         }
@@ -87,26 +90,26 @@ fn locate<I: Code, const CHUNKS: usize>(memory: &Memory<CHUNKS>, frame: &Frame<'
     }
 }
 
-/// Whether a frame can be held as the first of a packet, or could with a payload.
+/// Whether it is a TCP segment behind one plain IP header, right and as long as that says.
 #[inline(always)]
-pub(super) fn is_first<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
+pub(super) fn is_plain<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
     let (header_len, len) = (header_len::<L4>(head), frame.bytes.len());
-    let is_plain = if L4 == IPV4 { is_plain_v4(head) } else { head[20] == TCP };
-    let closing = head[L4 as usize + 13] & (CLOSING >> 16) as u8;
+    let is_tcp = if L4 == IPV4 { is_plain_v4(head) } else { head[20] == TCP };
     let fits = stated_length::<L4>(head) as usize == len
         && len < 1 << 16
         && header_len >= L4 + TCP_HEADER
         && header_len as usize <= len;
-    is_plain && closing == 0 && fits && is_right::<I, L4>(frame, head)
+    is_tcp && fits && is_right::<I, L4>(frame, head)
 }
 
-/// A frame that can be first, of a flow of which nothing is held: it is held, or passes if it is empty. `flush` is why the packet of
-/// its flow has just left, if one has.
+/// A plain frame of a flow of which nothing is held, not any more if there is a reason in `flushed`, and where that was: it is held, or
+/// passes if it cannot be.
 #[inline(always)]
 pub(super) fn start<P: Profile, const L4: u32, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, head, tag, flush): (&Frame<'_>, &Head, u32, FlushReason),
+    (frame, head, tag): (&Frame<'_>, &Head, u32),
+    flushed: (FlushReason, Slot),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     let len = frame.bytes.len();
@@ -115,15 +118,19 @@ pub(super) fn start<P: Profile, const L4: u32, const CHUNKS: usize>(
     let seq = be32(head, L4 as usize + 4);
     core.state.counters.arrived(len as u32);
     let frames = core.state.frames();
-    if len as u32 == header_len::<L4>(head) {
-        let slot = Slot { bucket: bucket as u8, way: list.oldest() };
-        let word = Action::Normal as u32 | (Bypass::Empty as u32) << 24;
+    let is_closing = head[L4 as usize + 13] & (CLOSING >> 16) as u8 != 0;
+    if is_closing || len as u32 == header_len::<L4>(head) {
+        let why = if is_closing { Bypass::Flags } else { Bypass::Empty };
+        let word = Action::Normal as u32 | (flushed.0 as u32) << 8 | (why as u32) << 24;
+        let slot = match flushed.0 {
+            FlushReason::None => Slot { bucket: bucket as u8, way: list.oldest() },
+            _ => flushed.1,
+        };
         core.state.digest.mix(word ^ (slot.index() as u32) << 2, frames ^ seq);
-        core.state.counters.passed(Bypass::Empty);
-        pass(frame, (frames.wrapping_sub(1), Bypass::Empty), sink);
-        return;
+        core.state.counters.passed(why);
+        return pass(frame, (frames.wrapping_sub(1), why), sink);
     }
-    let mut word = Action::Hold as u32 | (flush as u32) << 8;
+    let mut word = Action::Hold as u32 | (flushed.0 as u32) << 8;
     if list.count() >= DEPTH as u32 {
         word |= (FlushReason::Evicted as u32) << 8;
         let slot = Slot { bucket: bucket as u8, way: list.oldest() };

@@ -1,10 +1,35 @@
 //! Which held packet may be that of a frame's flow: by a number made of addresses and ports.
 
-use super::held::{Head, IP, IPV4, IPV6, be16, long, word};
+use super::held::{HEAD, Head, IP, IPV4, IPV6, be16, long, word};
 use super::isa::Code;
 use crate::table::{BUCKETS, DEPTH};
 
 const ETHERTYPE: usize = 12;
+
+/// The bits of two plain heads that are equal in one flow: those of `Flow::is_same`.
+#[inline(always)]
+pub(super) fn same_flow<const L4: u32>() -> &'static Head {
+    static MASKS: [Head; 2] = [mask(IPV4 as usize), mask(IPV6 as usize)];
+    &MASKS[usize::from(L4 == IPV6)]
+}
+
+const fn mask(l4: usize) -> Head {
+    let mut mask = [0; HEAD];
+    let mut at = 0;
+    while at < l4 + 4 {
+        let is_address = at >= l4 - if l4 == IPV4 as usize { 8 } else { 32 };
+        mask[at] = if at < IP || is_address { 0xff } else { 0 };
+        at += 1;
+    }
+    if l4 == IPV6 as usize {
+        // Version and flow label, without the traffic class between them.
+        mask[IP] = 0xf0;
+        mask[IP + 1] = 0x0f;
+        mask[IP + 2] = 0xff;
+        mask[IP + 3] = 0xff;
+    }
+    mask
+}
 
 /// By bucket and way, a number that two packets of one flow have in common; 0 where no plain packet is held.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,94 @@
+//! Plain frames of a held packet's flow that do not join it: why the packet leaves.
+
+use super::held::{Head, Held, IP, IPV4, TCP_AT, be16, be32, differ, header_len, word};
+use super::tags::same_flow;
+use crate::parse::{L3_UNTAGGED, TCP_HEADER};
+use crate::{Config, FlushReason, Profile};
+
+/// The reason that the core names (`why_not`, gro-core/src/coalesce), for a plain frame with so much payload. [`FlushReason::None`] if that
+/// is for the core to say: the frame is of another flow, or would join.
+#[inline(always)]
+pub(super) fn why_not<P: Profile, const L4: u32>(
+    held: &Held,
+    head: &Head,
+    len: u32,
+    config: &Config,
+) -> FlushReason {
+    let first = &held.head;
+    if differ(head, first, same_flow::<L4>()) {
+        return FlushReason::None;
+    }
+    let tcp = tcp::<P, L4>(first, head);
+    if tcp != FlushReason::None {
+        return tcp;
+    }
+    let ip = if L4 == IPV4 { ipv4::<P>(held, head) } else { ipv6(first, head) };
+    if ip != FlushReason::None {
+        return ip;
+    }
+    let lane = &held.lane;
+    let limit = if L4 == IPV4 { config.gro_ipv4_max_size } else { config.gro_max_size };
+    if len == 0 {
+        FlushReason::Empty
+    } else if len > u32::from(lane.gso_size) {
+        FlushReason::Larger
+    } else if be32(head, L4 as usize + TCP_AT.seq) != lane.next_seq {
+        FlushReason::Sequence
+    } else if u32::from(lane.header_len) - L3_UNTAGGED + lane.bytes + len >= limit {
+        FlushReason::Size
+    } else {
+        FlushReason::None
+    }
+}
+
+#[inline(always)]
+fn tcp<P: Profile, const L4: u32>(first: &Head, head: &Head) -> FlushReason {
+    const WINDOW: u32 = 0xffff;
+    let at = L4 as usize;
+    let control = be32(head, at + TCP_AT.control);
+    let differs = (control ^ be32(first, at + TCP_AT.control)) & P::CONTROL_EQUAL;
+    if control & P::CONTROL_ALONE != 0 {
+        FlushReason::Cwr
+    } else if differs & !WINDOW != 0 {
+        FlushReason::Flags
+    } else if differs != 0 {
+        FlushReason::Window
+    } else if word(head, at + TCP_AT.ack) != word(first, at + TCP_AT.ack) {
+        FlushReason::Ack
+    } else {
+        // Equal flag words, so equally long.
+        let options = at + TCP_HEADER as usize..header_len::<L4>(head) as usize;
+        if head.get(options.clone()) == first.get(options) { FlushReason::None } else { FlushReason::Options }
+    }
+}
+
+#[inline(always)]
+fn ipv4<P: Profile>(held: &Held, head: &Head) -> FlushReason {
+    const DONT_FRAGMENT: u16 = 0x4000;
+    let first = &held.head;
+    let dont_fragment = be16(head, IP + 6) & DONT_FRAGMENT;
+    if head[IP + 8] != first[IP + 8] {
+        return FlushReason::Ttl;
+    } else if head[IP + 1] != first[IP + 1] {
+        return FlushReason::Tos;
+    } else if dont_fragment != be16(first, IP + 6) & DONT_FRAGMENT {
+        return FlushReason::DontFragment;
+    }
+    let offset = be16(head, IP + 4).wrapping_sub(be16(first, IP + 4));
+    // The second segment decides by repeating the first one's.
+    let repeats = held.segs == 1 && offset == 0 && (!P::FIXED_ID_NEEDS_DF || dont_fragment != 0);
+    let expected = if held.lane.fixed_id || repeats { 0 } else { held.segs as u16 };
+    if offset == expected { FlushReason::None } else { FlushReason::IpId }
+}
+
+#[inline(always)]
+fn ipv6(first: &Head, head: &Head) -> FlushReason {
+    const CLASS: u32 = 0x0ff0_0000;
+    if head[IP + 7] != first[IP + 7] {
+        FlushReason::Ttl
+    } else if (be32(head, IP) ^ be32(first, IP)) & CLASS != 0 {
+        FlushReason::Tos
+    } else {
+        FlushReason::None
+    }
+}
