@@ -88,7 +88,7 @@ pub struct LaneReport {
 /// What was posted before is delivered first. Without pause, a lane that lost every frame of a poll is not told that the poll ended.
 ///
 /// # Errors
-/// A lane that failed and has no watchdog, or has more to do than fits its buffers.
+/// A lane that failed and has no watchdog, or has more to do than fits its buffers; a config that its image does not accept.
 pub fn run<C: Core>(
     card: &mut Card<C>,
     pace: &Pace,
@@ -261,6 +261,8 @@ impl<C: Core> Run<'_, C> {
                 Happening::Tick => self.mail(lane, index, Event::Tick),
                 Happening::Flush => self.mail(lane, index, Event::Flush),
                 Happening::Configure(config, coalesce) => {
+                    let checked = self.nic(lane).check_engine(config, coalesce);
+                    checked.map_err(|error| CardError::Lane { lane, error })?;
                     if !coalesce {
                         self.mail(lane, index, Event::Flush);
                     }

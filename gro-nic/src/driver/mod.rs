@@ -17,10 +17,11 @@ use thiserror::Error;
 
 use crate::abi::{self, bar, memory, packet, register};
 use crate::device::{Buffers, Device};
-use crate::image::{Image, ImageError};
+use crate::image::{Image, ImageError, Parameter};
 use crate::machine::{Core, CoreError, Machine};
 pub(crate) use post::{Event, Offer};
 use watchdog::Flushed;
+pub use watchdog::RING_RUNS;
 pub use watchdog::{Failure, Health};
 
 /// How the host sets a device up.
@@ -37,7 +38,7 @@ pub struct NicConfig {
     /// `false`: the device passes every frame as it came, until [`Nic::configure`] says otherwise.
     pub coalesce: bool,
     /// Instructions within which the firmware must wait for the host, take an event or complete a packet; the worst case of a whole RX
-    /// ring is below a tenth of the default.
+    /// ring is below a tenth of the default. For all that was in the RX ring when it began, it has [`RING_RUNS`] times as many.
     pub run_limit: u64,
     /// `true`: when the device fails, or holds every buffer, the driver gives it up ([`Nic::give_up`]) and goes on without it;
     /// [`Nic::health`] tells. `false`: the failure is an error of [`Nic::deliver`].
@@ -100,6 +101,9 @@ pub enum NicError {
     /// The firmware does not get on with what it does.
     #[error("the firmware did not get on within {0} instructions")]
     Wedged(u64),
+    /// The firmware gets on, but not to the end of what it was given.
+    #[error("the firmware is not through with what is in its RX ring after {0} instructions")]
+    Slow(u64),
     /// A number in [`NicConfig`] that the device does not have.
     #[error("{name} is {value}; it must be {must}")]
     Config {
@@ -109,6 +113,14 @@ pub enum NicError {
         value: u32,
         /// What it must be.
         must: &'static str,
+    },
+    /// A setting that the image does not let the host make.
+    #[error("{name} is {value}; the image takes {limits}", name = parameter.name, limits = parameter.limits())]
+    Parameter {
+        /// Which setting, as the image describes it.
+        parameter: Box<Parameter>,
+        /// Its value.
+        value: u32,
     },
     /// The firmware did not come up.
     #[error("the firmware refused to start (status {0}); rebuild the image with `cargo xtask images`")]
@@ -197,6 +209,8 @@ impl Delivered {
 pub struct Nic<C: Core = Machine> {
     device: Device<C>,
     config: NicConfig,
+    /// What the image lets the host set.
+    schema: Vec<Parameter>,
     program_hash: [u8; 32],
     measurement: [u8; 32],
     /// Frames that the device owns.
@@ -256,8 +270,9 @@ impl<C: Core> Nic<C> {
     fn work(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
         loop {
             let fed = self.feed();
+            let mut spent = 0;
             if fed {
-                self.run_until_waiting()?;
+                self.run_until_waiting(&mut spent)?;
             }
             loop {
                 self.drain(u32::MAX, sink)?;
@@ -266,7 +281,7 @@ impl<C: Core> Nic<C> {
                 }
                 // A full completion ring stops the firmware within an event; now there is room again.
                 let before = (self.consumed, self.produced);
-                self.run_until_waiting()?;
+                self.run_until_waiting(&mut spent)?;
                 if self.is_busy() && (self.consumed, self.produced) == before {
                     return Err(NicError::Stalled);
                 }

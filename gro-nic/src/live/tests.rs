@@ -104,7 +104,7 @@ fn synchronous(list: &[Timed], config: &NicConfig) -> (Vec<Packet>, u64) {
             Happening::PollEnd => nic.poll_end(),
             Happening::Tick => nic.tick(),
             Happening::Flush => nic.flush(),
-            Happening::Configure(engine, coalesce) => nic.configure(*engine, *coalesce),
+            Happening::Configure(engine, coalesce) => nic.configure(*engine, *coalesce).unwrap(),
         }
         nic.deliver(&mut |packet| out.push(packet.into())).unwrap();
     }
