@@ -1,5 +1,6 @@
 //! Data by purpose: every field of every static, as the debug information has it, with what its source says of it.
 
+use super::purpose::of_field;
 use super::{Dwarf, Slice};
 use addr2line::gimli::{self, AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Unit, constants};
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +16,7 @@ pub(super) struct Data {
     pub(super) padding: u64,
 }
 
+#[derive(PartialEq, Eq)]
 pub(super) struct Static {
     pub(super) name: String,
     pub(super) bytes: u64,
@@ -23,7 +25,7 @@ pub(super) struct Static {
 }
 
 /// A field, in all places where it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) path: String,
     pub(super) places: u64,
@@ -198,7 +200,7 @@ impl Types {
                     left = left.checked_sub(size).context("fields that overlap")?;
                     let said = said(sources, name, &member.name);
                     let path = format!("{path}.{}", member.name);
-                    let purpose = said.as_deref().unwrap_or(purpose);
+                    let purpose = said.as_deref().or_else(|| of_field(name, &member.name)).unwrap_or(purpose);
                     self.take_apart(member.of, &path, (places, size, purpose), sources, fields)?;
                 }
                 if left != 0 {
@@ -210,8 +212,14 @@ impl Types {
                 let what = (places * count, each, purpose);
                 self.take_apart(*of, &format!("{path}[{count}]"), what, sources, fields)?;
             }
-            _ if bytes != 0 => fields.push(here(path.to_owned(), bytes)),
-            _ => {}
+            _ if bytes == 0 => {}
+            _ => {
+                ensure!(
+                    !purpose.is_empty(),
+                    "nothing says what {path} is for: give it a comment, or a line in xtask/src/nic_map/purpose.rs"
+                );
+                fields.push(here(path.to_owned(), bytes));
+            }
         }
         Ok(())
     }
@@ -255,28 +263,23 @@ fn sources(root: &Path) -> Result<Vec<String>> {
     Ok(sources)
 }
 
-/// The first sentence of the comment on a field; that of the field above if it has none, which then is for both.
+/// The first sentence of the comment on a field.
 fn said(sources: &[String], of: &str, field: &str) -> Option<String> {
     let of = of.split('<').next().unwrap_or(of);
     let head = format!("struct {of} {{\n");
     let body = sources.iter().find_map(|text| text.split_once(&head))?.1.split_once("\n}")?.0;
     let mut comment = String::new();
-    let mut is_open = false;
     for line in body.lines().map(str::trim) {
         if let Some(more) = line.strip_prefix("///") {
-            if !is_open {
-                comment.clear();
-            }
             comment.push_str(more);
-            is_open = true;
             continue;
         }
-        is_open = false;
         let name = line.split_once(':').map(|(name, _)| name.rsplit(' ').next().unwrap_or(name));
         if name == Some(field) {
             let sentence = comment.split_inclusive(". ").next()?.trim().trim_end_matches('.');
             return (!sentence.is_empty()).then(|| sentence.replace(['[', ']'], ""));
         }
+        comment.clear();
     }
     None
 }
@@ -286,11 +289,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_a_field_is_its_comment_or_the_one_above() {
+    fn what_is_said_of_a_field_is_the_first_sentence_of_its_comment() {
         let source = "struct A {\n    /// One [`x`]. More.\n    pub a: u32,\n    b: u32,\n    /// Two,\n    /// or more.\n    c: u8,\n}\n";
         let said = |field| said(&[source.to_owned()], "A", field);
         assert_eq!(said("a").as_deref(), Some("One `x`"));
-        assert_eq!(said("b").as_deref(), Some("One `x`"));
+        assert_eq!(said("b"), None);
         assert_eq!(said("c").as_deref(), Some("Two, or more"));
         assert_eq!(said("d"), None);
     }

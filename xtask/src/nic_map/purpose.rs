@@ -20,6 +20,7 @@ const FOLLOW: &str = "shortcut, follow: a frame that may join, and its joining";
 const FIRST: &str = "shortcut, first: whether a frame is plain, its sums";
 const HOLD: &str = "shortcut, hold: what followers are compared with";
 const PARSER: &str = "parser: what all headers share";
+const CHAIN: &str = "parser: words of outer headers, kept to be compared";
 const DISPATCH: &str = "parser: from one header to the next";
 const COMPARE: &str = "flow compare: flows of the bucket, keys, options";
 const FLOW: &str = "flow state: begin, join, sums";
@@ -37,7 +38,7 @@ const LIMITS: &str = "config and rules applied: size limits, reasons";
 const BUILTINS: &str = "compiler builtins";
 
 /// Purposes by path; the longest one that a function's path begins with counts.
-const PURPOSES: [(&str, &str); 55] = [
+const PURPOSES: [(&str, &str); 56] = [
     ("_start", START),
     ("firmware::program::announce", START),
     ("firmware::program::rings::Rings::start", START),
@@ -75,6 +76,7 @@ const PURPOSES: [(&str, &str); 55] = [
     ("gro_core::flow::Flow::keep_plain", HOLD),
     ("gro_core::flow::Flow::allow_shortcut", HOLD),
     ("gro_core::parse", PARSER),
+    ("gro_core::parse::packet::Chain", CHAIN),
     ("gro_core::parse::sum", CHECKSUM),
     ("gro_core::parse::sum_between", CHECKSUM),
     ("gro_core::flow", FLOW),
@@ -144,9 +146,41 @@ pub(super) fn of_constant(symbol: &str) -> String {
         // A `match` that became a jump through a table: the number of its function, and its own.
         _ if symbol.starts_with(".LJTI") => "tables of jumps".into(),
         _ if symbol.starts_with(".Lswitch.table") => "tables of values".into(),
+        // Their names are hashes.
+        _ if symbol.starts_with(".Lanon") => "arrays without a name".into(),
         _ => format!("`{symbol}`").into(),
     };
     what.into_owned()
+}
+
+/// What fields are for whose source has one comment for several of them.
+const FIELDS: [(&str, &str, &str); 21] = [
+    ("Device", "state", "State of the engine"),
+    ("Device", "table", "Flow table"),
+    ("Device", "rings", "Bookkeeping of the rings"),
+    ("Buckets", "buckets", "Buckets of the flow table"),
+    ("Buckets", "hand", "The frame in hand"),
+    ("Bucket", "count", "Held packets"),
+    ("Bucket", "flows", "Held packets, with what their followers are compared with"),
+    ("Merged", "patches", "Fields of the header that are rewritten"),
+    ("Merged", "outer", "Fields of outer headers that are rewritten"),
+    ("Rings", "posted", "Events known to be there"),
+    ("Rings", "rx_mask", "Entries of the RX ring, less one"),
+    ("Rings", "room", "Completion entries known to be free"),
+    ("Rings", "completion_size", "Entries of the completion ring"),
+    ("Rings", "completions", "Address of the completion ring"),
+    ("Rings", "scatter", "Address of the scatter list"),
+    ("Rings", "headers", "Address of the header entries"),
+    ("Rings", "held", "Of each held packet: first and last buffer, RSS hash, VLAN tag of the first frame"),
+    ("Packet", "from", "Where the bytes start whose words are still to go into the chain"),
+    ("Packet", "next", "The header with which parsing goes on"),
+    ("Hand", "fixed_id", "Fixed identifications of the verdict"),
+    ("Hand", "sum", "The sum with which the checksum is verified"),
+];
+
+/// What a field is for that has no comment of its own.
+pub(super) fn of_field(of: &str, field: &str) -> Option<&'static str> {
+    FIELDS.iter().find(|(owner, name, _)| (*owner, *name) == (of, field)).map(|&(.., purpose)| purpose)
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ pub(super) struct Text {
 /// Instructions start at even addresses, and none is shorter.
 const STEP: u64 = 2;
 /// A byte for which the debug information names no function of ours.
-const UNKNOWN: &str = "remainder: what debug information gives to no function";
+const UNKNOWN: &str = "remainder: in no function that the line tables know";
 
 pub(super) fn read(elf: &object::File<'_>, dwarf: Dwarf<'_>) -> Result<Text> {
     let section = section(elf, TEXT)?;
     let (start, bytes) = (section.address(), section.size());
     let context = Context::from_dwarf(dwarf)?;
-    let mut purposes = BTreeMap::new();
+    // It is said even where nothing is left.
+    let mut purposes = BTreeMap::from([(UNKNOWN.to_owned(), 0)]);
     let mut modules = BTreeMap::new();
     for address in (start..start + bytes).step_by(STEP as usize) {
         let frames = frames(&context, address)?;
@@ -49,7 +50,7 @@ fn frames(context: &Context<Slice<'_>>, address: u64) -> Result<Vec<Function>> {
     while let Some(Frame { function, location, .. }) = frames.next()? {
         let Some(function) = function else { continue };
         let location = location.as_ref();
-        let file = location.and_then(|location| location.file).and_then(ours).map(str::to_owned);
+        let file = location.and_then(|location| location.file).and_then(ours);
         let has_line = location.and_then(|location| location.line).is_some_and(|line| line != 0);
         found.push(Function { path: plain_path(&function.raw_name()?), file, has_line });
     }
@@ -57,8 +58,12 @@ fn frames(context: &Context<Slice<'_>>, address: u64) -> Result<Vec<Function>> {
 }
 
 /// A source file of the project, by its path in it.
-fn ours(file: &str) -> Option<&str> {
-    file.strip_prefix("/gro/")
+fn ours(file: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in file.strip_prefix("/gro/")?.split('/') {
+        if part == ".." { parts.pop().map(drop).unwrap_or_default() } else { parts.push(part) }
+    }
+    Some(parts.join("/"))
 }
 
 fn purpose_of(frames: &[Function], elf: &object::File<'_>, address: u64) -> Result<String> {
@@ -157,11 +162,11 @@ pub(super) fn constants(elf: &object::File<'_>) -> Result<Vec<Row>> {
     Ok(rows(sizes))
 }
 
-/// The most bytes first.
+/// The most bytes first, and the remainder last.
 fn rows(sizes: BTreeMap<String, u64>) -> Vec<Row> {
-    let sizes = sizes.into_iter().filter(|(_, bytes)| *bytes != 0);
+    let sizes = sizes.into_iter().filter(|(what, bytes)| *bytes != 0 || what == UNKNOWN);
     let mut rows: Vec<Row> = sizes.map(|(what, bytes)| Row { what, bytes }).collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+    rows.sort_by_key(|row| (row.what == UNKNOWN, std::cmp::Reverse(row.bytes)));
     rows
 }
 
