@@ -131,10 +131,10 @@ fn same_code(elf: &object::File<'_>, code: &[u8]) -> Result<()> {
     let first = built.iter().zip(code).position(|(new, old)| new != old);
     ensure!(
         first.is_none() && built.len() == code.len(),
-        "the build with debug information is not the committed image: {} bytes of code, not {}, and they differ from byte {} on; {CURE}",
+        "the build with line tables is not the committed image: its code differs from byte {} on ({} bytes, the image {}); {CURE}",
+        first.unwrap_or(built.len().min(code.len())),
         built.len(),
-        code.len(),
-        first.unwrap_or(built.len().min(code.len()))
+        code.len()
     );
     Ok(())
 }
