@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use gro_core::user::Engine;
-use gro_core::{Linux618, program_hash};
+use gro_core::{Config, Linux618, Meta, program_hash};
 
 use super::*;
 use crate::abi::bar;

@@ -5,8 +5,9 @@ mod wrap;
 
 use std::collections::HashSet;
 
-use gro_core::user::{self, Engine};
-use gro_core::{Bypass, Linux618, UdpMode, program_hash};
+use bytes::Bytes;
+use gro_core::user::{self, Engine, Why};
+use gro_core::{Bypass, Linux618, Meta, UdpMode, program_hash};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
