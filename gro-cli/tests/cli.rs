@@ -371,6 +371,59 @@ fn nic_load_accepts_an_image_or_says_why_not() {
 }
 
 #[test]
+fn nic_sign_makes_an_image_that_loads_under_its_key_and_under_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = in_checkout("gro-nic/image/gro-linux-6.18.nicimg");
+    let whole = std::fs::read(&original).unwrap();
+    let in_folder = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let (raw, other) = (in_folder("raw.key", &[5; 32]), in_folder("other.key", &[6; 32]));
+    let digits = in_folder("digits.key", format!("{}\n", "05".repeat(32)).as_bytes());
+    let image = in_folder("own.nicimg", &whole);
+    let done = |arguments: &[&str]| {
+        let output = gro(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let public = |key: &str| done(&["nic", "sign", "--key", key, "--public"]);
+    assert_eq!(public(&raw), gro_bench::hex(&gro_nic::image::public_key(&[5; 32])));
+    assert_eq!(public(&raw), public(&digits));
+
+    // In place, and anew with another key elsewhere.
+    assert!(fails(["nic", "load", &image, "--key", &public(&raw)]).contains("not signed"));
+    assert!(done(&["nic", "sign", "--key", &raw, &image]).contains(&public(&raw)));
+    assert!(done(&["nic", "load", &image, "--key", &public(&raw)]).contains("accepted"));
+    assert!(fails(["nic", "load", &image, "--key", &public(&other)]).contains(&public(&raw)));
+    let second = folder.path().join("second.nicimg").display().to_string();
+    let signed = std::fs::read(&image).unwrap();
+    done(&["nic", "sign", "--key", &other, &image, "--output", &second]);
+    assert_eq!(std::fs::read(&image).unwrap(), signed);
+    done(&["nic", "load", &second, "--key", &public(&other)]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is left");
+
+    // A bit anywhere: in the head, the code, the signature.
+    for at in [40, whole.len() / 2, whole.len() - 60] {
+        let mut changed = signed.clone();
+        changed[at] ^= 0x10;
+        let path = in_folder("changed.nicimg", &changed);
+        fails(["nic", "load", &path, "--key", &public(&raw)]);
+        if at < whole.len() - 128 {
+            assert!(fails(["nic", "sign", "--key", &raw, &path]).contains("no whole image"));
+            assert_eq!(std::fs::read(&path).unwrap(), changed);
+        }
+    }
+
+    let short = in_folder("short.key", &[5; 31]);
+    let message = fails(["nic", "sign", "--key", &short, &image]);
+    assert!(message.contains("short.key: no ed25519 seed"), "{message}");
+    assert!(fails(["nic", "sign", "--key", &raw]).contains("<IMAGE>"));
+    assert!(fails(["nic", "sign", "--key", &raw, "-"]).contains("--output"));
+}
+
+#[test]
 fn engine_flags_reach_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let file = bulk(folder.path());

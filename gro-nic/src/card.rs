@@ -121,8 +121,18 @@ impl<C: Core> Card<C> {
     }
 
     /// [`Nic::configure`] on every lane.
-    pub fn configure(&mut self, engine: Config, coalesce: bool) {
-        self.lanes.iter_mut().for_each(|lane| lane.configure(engine, coalesce));
+    ///
+    /// # Errors
+    /// A setting that the image of a lane does not accept; none has changed then.
+    pub fn configure(&mut self, engine: Config, coalesce: bool) -> Result<(), CardError> {
+        let failed = |(lane, error)| CardError::Lane { lane, error };
+        for (lane, nic) in self.lanes.iter().enumerate() {
+            nic.check_engine(engine, coalesce).map_err(|error| failed((lane, error)))?;
+        }
+        let mut lanes = self.lanes.iter_mut().enumerate();
+        lanes.try_for_each(|(lane, nic)| {
+            nic.configure(engine, coalesce).map_err(|error| failed((lane, error)))
+        })
     }
 
     /// [`Nic::deliver`] on every lane; the sink is told which lane a packet is of, and the numbers in it count that lane's frames.

@@ -28,7 +28,7 @@ pub mod build;
 pub mod stack;
 
 pub use card::{Card, CardError};
-pub use driver::{Delivered, Failure, Health, Nic, NicConfig, NicError};
+pub use driver::{Delivered, Failure, Health, Nic, NicConfig, NicError, RING_RUNS};
 pub use image::{Image, ImageBuilder, ImageError};
 
 /// The committed image of profile `linux-6.12`, built by `cargo xtask images`.

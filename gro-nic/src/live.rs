@@ -4,91 +4,21 @@
 //! while a core is in the midst of something. What is seen of a core is up to one slice old: a ring may look full for that much longer, or
 //! have room for that much earlier, than it has.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
-use gro_core::{Config, Meta};
+mod lane;
+mod timed;
 
 use crate::card::{Card, CardError};
 use crate::driver::{Delivered, Event, Nic, NicError, Offer};
 use crate::machine::{Core, Stop};
-
-/// How fast each part works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Instructions of a core between two looks at wire and driver, at least 1.
-    pub slice: u64,
-    /// `true`: a frame that a port cannot take waits, and all behind it (IEEE 802.3 pause). `false`: it is dropped.
-    pub pause: bool,
-    /// Cycles from one look of a driver at its completion ring to the next.
-    pub drain_every: u64,
-    /// Completions that it takes at most at each, at least 1.
-    pub drain_most: u32,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { slice: 64, pause: true, drain_every: 0, drain_most: u32::MAX }
-    }
-}
-
-/// Something that happens to a card.
-#[derive(Clone, Debug)]
-pub enum Happening {
-    /// A frame is on the wire.
-    Frame(Bytes, Meta),
-    /// The clock stands at these jiffies.
-    Time(u32),
-    /// A poll ended.
-    PollEnd,
-    /// The flush timer fired.
-    Tick,
-    /// Deliver everything that is held.
-    Flush,
-    /// Work with this config, and coalesce or not.
-    Configure(Config, bool),
-}
-
-/// When it happens, and to whom.
-#[derive(Clone, Debug)]
-pub struct Timed {
-    /// In cycles since the start of the run.
-    pub at: u64,
-    /// The lane. `None`: the one that the frame's hash says, or every lane for anything but a frame.
-    pub lane: Option<usize>,
-    /// What.
-    pub what: Happening,
-}
-
-/// What became of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Cycles from the start to the last thing that happened.
-    pub cycles: u64,
-    /// Cycles that the wire was late at the end, because it had been paused.
-    pub late: u64,
-    /// By number.
-    pub lanes: Vec<LaneReport>,
-}
-
-/// What a lane did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneReport {
-    /// Places in the list of happenings of all that the port put into the RX ring, in that order; twice for a config without coalescing,
-    /// which is a flush and a config.
-    pub taken: Vec<u32>,
-    /// Places of the frames that were dropped on the wire.
-    pub dropped: Vec<u32>,
-    /// Cycles in which the core did not wait.
-    pub busy: u64,
-}
+use lane::Lane;
+pub use timed::{Happening, LaneReport, Pace, Report, Timed};
 
 /// Runs `happenings`, which are in the order of time, to their end and until every lane has nothing left to do.
 ///
 /// What was posted before is delivered first. Without pause, a lane that lost every frame of a poll is not told that the poll ended.
 ///
 /// # Errors
-/// A lane that failed and has no watchdog, or has more to do than fits its buffers.
+/// A lane that failed and has no watchdog, or has more to do than fits its buffers; a config that its image does not accept.
 pub fn run<C: Core>(
     card: &mut Card<C>,
     pace: &Pace,
@@ -121,25 +51,6 @@ struct Run<'a, C: Core> {
     blocked: Option<(u32, usize, u64)>,
     late: u64,
     start: u64,
-}
-
-#[derive(Default)]
-struct Lane {
-    /// The core works, or has a doorbell to look at.
-    awake: bool,
-    /// When the driver looks next, if it has a reason to.
-    drain: Option<u64>,
-    last_drain: u64,
-    /// Events for which the port has no room yet.
-    mail: VecDeque<(u32, Event)>,
-    /// Frames taken and dropped since the last poll that the device was told the end of.
-    fresh: u32,
-    missed: u32,
-    /// Instructions since the core got on with anything, and waits while it had work.
-    stuck: u64,
-    idle: u32,
-    failed: bool,
-    report: LaneReport,
 }
 
 /// Waits in a row, with work at hand, after which a core is said to be stalled. A doorbell that rings behind its last look at the
@@ -261,6 +172,8 @@ impl<C: Core> Run<'_, C> {
                 Happening::Tick => self.mail(lane, index, Event::Tick),
                 Happening::Flush => self.mail(lane, index, Event::Flush),
                 Happening::Configure(config, coalesce) => {
+                    let checked = self.nic(lane).check_engine(config, coalesce);
+                    checked.map_err(|error| CardError::Lane { lane, error })?;
                     if !coalesce {
                         self.mail(lane, index, Event::Flush);
                     }
@@ -452,26 +365,6 @@ impl<C: Core> Run<'_, C> {
         failed.mail.clear();
         (failed.failed, failed.awake, failed.drain) = (true, false, None);
         Ok(())
-    }
-}
-
-impl Lane {
-    /// Whether a lane that loses frames is to be told of something that is no frame.
-    fn wants(&mut self, what: &Happening) -> bool {
-        match what {
-            Happening::PollEnd => {
-                let told = self.mail.iter().any(|(_, event)| matches!(event, Event::PollEnd));
-                let idle = self.fresh == 0 && (self.missed > 0 || told);
-                (self.fresh, self.missed) = (0, 0);
-                !idle
-            }
-            Happening::Time(_) => {
-                // The last one counts.
-                self.mail.retain(|(_, event)| !matches!(event, Event::Time(_)));
-                true
-            }
-            _ => true,
-        }
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn root() -> Result<PathBuf> {
 type Built = Vec<(String, Vec<u8>)>;
 
 /// A crate's name has no dot.
-fn binary(release: Release) -> String {
+pub(crate) fn binary(release: Release) -> String {
     format!("gro-{}", release.name().replace('.', "-"))
 }
 

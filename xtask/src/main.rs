@@ -15,6 +15,7 @@ mod fuzz;
 mod fuzz_image;
 mod images;
 mod mutants;
+mod nic_map;
 mod own_tunnel;
 mod provenance;
 mod referee;
@@ -34,6 +35,8 @@ enum Task {
     Codegen(codegen::Args),
     /// Builds the device images and their manifest.
     Images(images::Args),
+    /// Writes what each byte of the NIC's program and data is for into docs/firmware-map.md.
+    NicMap(nic_map::Args),
     /// Records and builds the traces that ship with the project.
     Traces(traces::Args),
     /// Writes the expected digests into the traces' manifest, once all backends agree.
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test => check::test(),
         Task::Codegen(args) => codegen::run(&args),
         Task::Images(args) => images::run(&args),
+        Task::NicMap(args) => nic_map::run(&args),
         Task::Traces(args) => traces::run(&args),
         Task::Digests => digests::run(),
         Task::FuzzKernel(args) => fuzz::run(&args),

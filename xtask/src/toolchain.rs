@@ -102,6 +102,18 @@ impl Toolchain {
 
     /// Builds the workspace in `folder`, of the source tree `tree`, into `output`. Paths do not enter the result.
     pub(crate) fn build(&self, target: Target, tree: &Path, folder: &Path, output: &Path) -> Result<()> {
+        self.build_with(target, tree, folder, output, (&[], &[]))
+    }
+
+    /// The same with more flags of the compiler and more arguments of cargo.
+    pub(crate) fn build_with(
+        &self,
+        target: Target,
+        tree: &Path,
+        folder: &Path,
+        output: &Path,
+        (more_flags, more_arguments): (&[&str], &[&str]),
+    ) -> Result<()> {
         let home = std::env::var_os("HOME").context("HOME is not set")?;
         let registry =
             std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
@@ -125,6 +137,8 @@ impl Toolchain {
             }
         };
 
+        flags.extend(more_flags.iter().map(|&flag| flag.to_owned()));
+
         // A clean environment: the variables of the cargo that runs this would pick the wrong rustc.
         let tools = self.bpf_linker.parent().context("bpf-linker has no folder")?;
         let mut command = match self.kind {
@@ -147,7 +161,7 @@ impl Toolchain {
         if std {
             command.arg("-Zbuild-std=core");
         }
-        command.arg("--target-dir").arg(output).current_dir(folder);
+        command.args(more_arguments).arg("--target-dir").arg(output).current_dir(folder);
         run(&mut command)
     }
 

@@ -140,7 +140,8 @@ fn ended(error: &NicError) -> &'static str {
             Fault::Store { .. } => "trap: store where none is allowed",
             Fault::Misaligned { .. } => "trap: misaligned access",
         },
-        NicError::Wedged(_) => "instruction budget",
+        NicError::Wedged(_) | NicError::Slow(_) => "instruction budget",
+        NicError::Parameter { .. } => "driver: a setting that the image does not take",
         NicError::Config { .. } | NicError::Memory { .. } => "driver: less memory than the rings take",
         NicError::Image(_) | NicError::Refused { .. } | NicError::ImageId | NicError::Measurement => {
             "boot ROM: refused"

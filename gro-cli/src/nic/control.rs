@@ -69,6 +69,9 @@ pub(crate) struct Status {
 pub(crate) struct LaneStatus {
     pub(crate) program_hash: String,
     pub(crate) measurement: String,
+    /// Why its device was given up, if it was: frames pass as they come since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
 }
 
 /// An engine's config in plain words.

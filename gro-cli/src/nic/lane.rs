@@ -4,9 +4,10 @@ use bytes::Bytes;
 use gro_core::stats::Counters;
 use gro_core::{Config, Meta};
 use gro_ebpf::via_tap::{Coalescer, Leaving};
-use gro_nic::{Delivered, Image, Nic, NicConfig, NicError};
+use gro_nic::{Delivered, Health, Image, Nic, NicConfig, NicError};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 
 /// A lane, in the hands of the thread of its queue.
 pub(crate) struct Lane {
@@ -21,7 +22,11 @@ pub(crate) struct Lane {
     left: u32,
     /// Frames that were posted since the device last ran.
     fresh: u32,
+    failure: Failure,
 }
+
+/// Why the device was given up, once it is; frames pass as they come from then on.
+type Failure = Arc<OnceLock<String>>;
 
 /// What a device says of itself, once it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,7 @@ struct Order {
 pub(crate) struct Handle {
     orders: Sender<Order>,
     pub(crate) identity: Identity,
+    failure: Failure,
 }
 
 /// Frames after which the device runs, as one that gets doorbells while frames still come.
@@ -52,12 +58,14 @@ const BATCH: u32 = 32;
 impl Lane {
     /// Loads an image into a device and starts it.
     pub(crate) fn start(image: &Image, engine: Config, coalesce: bool) -> Result<(Self, Handle), NicError> {
-        let nic = Nic::new(image, &NicConfig { engine, coalesce, ..NicConfig::default() })?;
+        let nic = Nic::new(image, &NicConfig { engine, coalesce, watchdog: true, ..NicConfig::default() })?;
         let identity = Identity { program_hash: nic.program_hash(), measurement: nic.measurement() };
         let (orders, to_lane) = channel();
+        let failure = Failure::default();
+        let handle = Handle { orders, identity, failure: Arc::clone(&failure) };
         Ok((
-            Self { nic, orders: to_lane, order: None, coalesce, posted: 0, left: 0, fresh: 0 },
-            Handle { orders, identity },
+            Self { nic, orders: to_lane, order: None, coalesce, posted: 0, left: 0, fresh: 0, failure },
+            handle,
         ))
     }
 
@@ -69,6 +77,9 @@ impl Lane {
             *left = left.wrapping_add(packet.segs);
             sink(leaving(packet));
         });
+        if let Health::PassThrough(failure) = self.nic.health() {
+            self.failure.get_or_init(|| failure.reason.to_string());
+        }
         result.map_err(|error| io::Error::other(format!("the NIC: {error}")))
     }
 }
@@ -99,7 +110,7 @@ impl Coalescer for Lane {
     /// Between polls the device holds nothing, so a switch here cannot cut a packet.
     fn answer(&mut self) -> io::Result<()> {
         let Some(Order { config, coalesce, done }) = self.order.take() else { return Ok(()) };
-        self.nic.configure(config, coalesce);
+        self.nic.configure(config, coalesce).map_err(io::Error::other)?;
         let mut held = 0;
         self.work(&mut |_| held += 1)?;
         if held > 0 {
@@ -125,6 +136,11 @@ impl Coalescer for Lane {
 }
 
 impl Handle {
+    /// Why the lane passes every frame as it came, if its device was given up.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     /// Has the lane work with a config; what it is given for the answer ends with the lane.
     pub(crate) fn configure(&self, config: Config, coalesce: bool) -> Receiver<()> {
         let (done, answer) = channel();
@@ -146,6 +162,24 @@ fn leaving(packet: Delivered) -> Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_fails_passes_frames_and_its_lane_says_why() {
+        let image = Image::parse(gro_nic::LINUX_6_18).unwrap();
+        let (mut lane, handle) = Lane::start(&image, Config::DEFAULT, true).unwrap();
+        let mut out = Vec::new();
+        lane.receive(vec![1; 60].into(), Meta::default(), &mut |packet| out.push(packet)).unwrap();
+        lane.poll_end(&mut |packet| out.push(packet)).unwrap();
+        assert_eq!((out.len(), handle.failure()), (1, None));
+        // Its core is gone from one poll to the next.
+        lane.nic.device_mut().write(gro_nic::abi::bar::CONTROL, 0);
+        for _ in 0..3 {
+            lane.receive(vec![2; 60].into(), Meta::default(), &mut |packet| out.push(packet)).unwrap();
+            lane.poll_end(&mut |packet| out.push(packet)).unwrap();
+        }
+        assert!(out.iter().map(|packet| packet.first).eq(0..4) && !lane.holds());
+        assert_eq!(handle.failure(), Some("the firmware waits although it has work"));
+    }
 
     #[test]
     fn a_switch_takes_effect_between_polls_and_is_answered() {

@@ -10,13 +10,14 @@ mod load;
 mod rules;
 #[cfg(target_os = "linux")]
 mod run;
+mod sign;
 
 use anyhow::Context as _;
 use gro_nic::{Image, image::MAX_FILE};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Look into NIC images, check what a device would say to them, and run them.
+/// Look into NIC images, sign them, check what a device would say to them, and run them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -28,6 +29,7 @@ enum Command {
     Info(info::Args),
     Load(load::Args),
     Rules(rules::Args),
+    Sign(sign::Args),
     Bench(bench::BenchArgs),
     #[cfg(target_os = "linux")]
     Run(run::Args),
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Command::Info(args) => info::run(args),
         Command::Load(args) => load::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Sign(args) => sign::run(args),
         Command::Bench(args) => bench::run(args),
         #[cfg(target_os = "linux")]
         Command::Run(args) => run::run(args),
@@ -62,17 +65,20 @@ impl Source {
         }
     }
 
-    /// Reads and checks all of it.
-    fn open(&self) -> anyhow::Result<Image> {
-        let name = self.name();
+    /// Reads it.
+    fn file(&self) -> anyhow::Result<Vec<u8>> {
         let file = if crate::verify::is_stdin(&self.image) {
             read(std::io::stdin().lock())
         } else {
             std::fs::File::open(Path::new(&self.image)).and_then(read)
         };
-        let file = file.with_context(|| format!("{name}: cannot be read"))?;
-        Image::parse(&file).with_context(|| {
-            format!("{name}: no whole image; `cargo xtask images` builds them into gro-nic/image")
+        file.with_context(|| format!("{}: cannot be read", self.name()))
+    }
+
+    /// Reads and checks all of it.
+    fn open(&self) -> anyhow::Result<Image> {
+        Image::parse(&self.file()?).with_context(|| {
+            format!("{}: no whole image; `cargo xtask images` builds them into gro-nic/image", self.name())
         })
     }
 }

@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 ///
 /// A capture is played as fast as the device works, its polls as recorded, and goes up the stack at the TAP device.
 ///
+/// A lane whose firmware hangs, stops or lies is given up: it loses no frame and passes every one as it comes. Its status says why, and the
+/// command ends with status 2.
+///
 /// A running NIC listens at /run/gro/nic/TAP@NETNS.sock, for `gro offload`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  gro nic run --rx eth0 --tap gro0\n  \
@@ -129,6 +132,7 @@ impl Setting<'_> {
             .map(|lane| LaneStatus {
                 program_hash: hex(&lane.identity.program_hash),
                 measurement: hex(&lane.identity.measurement),
+                failure: lane.failure().map(str::to_owned),
             })
             .collect();
         self.profile.name().clone_into(&mut counters.profile);
@@ -188,6 +192,7 @@ fn port(args: &Args, mut nic: Setting<'_>) -> anyhow::Result<u8> {
             false => live.show(status.counters),
         }
     };
+    let mut told = vec![false; lanes.len()];
     let result = loop {
         match events.wait() {
             Ok(Event::Stop) => break Ok(()),
@@ -204,6 +209,11 @@ fn port(args: &Args, mut nic: Setting<'_>) -> anyhow::Result<u8> {
             // Ending it says why.
             Ok(Event::Tick) if !port.is_running() => break Ok(()),
             Ok(Event::Tick) => {
+                for (lane, told) in lanes.iter().zip(&mut told).filter(|(_, told)| !**told) {
+                    let Some(why) = lane.failure() else { continue };
+                    eprintln!("gro: a lane was given up, and passes every frame as it comes: {why}");
+                    *told = true;
+                }
                 if show(status(&nic, &lanes), &mut live).is_err() {
                     break Ok(());
                 }
@@ -277,8 +287,12 @@ fn play(args: &Args, nic: Setting<'_>, path: &Path) -> anyhow::Result<u8> {
 fn end(args: &Args, live: Live, last: Status) -> anyhow::Result<()> {
     if args.json {
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&last)?)?;
-        return Ok(());
+    } else {
+        live.end(Some(last.counters))?;
     }
-    live.end(Some(last.counters))?;
-    Ok(())
+    // No frame was lost, but the figures are not those of a NIC that works.
+    match last.lanes.iter().find_map(|lane| lane.failure.as_ref()) {
+        Some(why) => bail!("a lane was given up, and passed every frame since as it came: {why}"),
+        None => Ok(()),
+    }
 }

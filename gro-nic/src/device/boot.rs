@@ -2,9 +2,87 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::abi::load;
+use super::{Device, Place};
+use crate::abi::{bar, core_state, load, memory};
 use crate::image::{Image, ImageError};
 use crate::machine::Core;
+
+impl<C: Core> Device<C> {
+    /// The doorbell of the boot ROM.
+    pub(super) fn update(&mut self) -> u32 {
+        if self.state >= core_state::RUNNING {
+            return load::BUSY;
+        }
+        let (address, size) = (self.image_address, self.image_size);
+        if !address.is_multiple_of(64)
+            || address > memory::PACKET_SIZE
+            || size > memory::PACKET_SIZE - address
+        {
+            return load::PLACE;
+        }
+        let mut file = vec![0; size as usize];
+        self.read_packet(address, &mut file);
+        let image = match Image::parse(&file) {
+            Ok(image) => image,
+            Err(error) => return refusal(&error),
+        };
+        match self.socket.as_mut().map(|socket| socket(&image)) {
+            Some(Ok(core)) => {
+                self.place = Place::Core(core);
+                self.loaded(image);
+                load::LOADED
+            }
+            Some(Err(_)) | None => load::CORE,
+        }
+    }
+
+    pub(super) fn loaded(&mut self, image: Image) {
+        self.used = false;
+        if let Place::Core(core) = &self.place {
+            self.measurement = measure(core, &image);
+        }
+        self.image = Some(image);
+        self.state = core_state::RESET;
+        self.load_status = load::LOADED;
+    }
+
+    /// Reset line of the core. In reset its memories can still be read; when it is released they are made what they were after the load.
+    pub(super) fn control(&mut self, run: bool) {
+        match self.state {
+            core_state::EMPTY => {}
+            core_state::RESET if run => self.release(),
+            core_state::RESET => {}
+            _ if run => {}
+            _ => {
+                self.state = core_state::RESET;
+                // Rings and free list start anew.
+                self.port.reset();
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        self.stop_pc = 0;
+        self.state = core_state::RUNNING;
+        if !std::mem::replace(&mut self.used, true) {
+            return;
+        }
+        let page: Vec<u32> = (0..bar::START).step_by(4).map(|offset| self.read(offset)).collect();
+        match (&mut self.socket, &self.image) {
+            (Some(socket), Some(image)) => match socket(image) {
+                Ok(mut core) => {
+                    for (offset, value) in (0..).step_by(4).zip(page) {
+                        core.set_register(offset, value);
+                    }
+                    self.place = Place::Core(core);
+                }
+                Err(_) => self.state = core_state::LOST,
+            },
+            // Loaded by other means, which are needed again.
+            _ => self.state = core_state::LOST,
+        }
+    }
+}
 
 /// What the host reads when the image is refused.
 pub(super) fn refusal(error: &ImageError) -> u32 {

@@ -3,7 +3,7 @@
 use super::{Nic, NicConfig, NicError};
 use crate::abi::{self, bar, load, memory, packet, register, status};
 use crate::device::{Buffers, Device, load_status};
-use crate::image::{Image, ImageError, MAX_FILE};
+use crate::image::{Image, ImageError, MAX_FILE, Parameter};
 use crate::machine::Core;
 
 /// Where in packet memory the driver puts an image; nothing else is there before the core runs.
@@ -13,11 +13,13 @@ impl<C: Core> Nic<C> {
     /// Loads an image into a lane, checks that it arrived, and starts it with `config`.
     ///
     /// # Errors
-    /// The file is no image; the card speaks another ABI, does not run it, refuses it, or measures another one; a ring size that the card does not have; firmware that does
+    /// The file is no image; the card speaks another ABI, does not run it, refuses it, or measures another one; a ring size that the card does not have, or
+    /// a setting that the image's schema does not accept; firmware that does
     /// not come up, or whose program hash is not the one in the image header.
     pub fn attach(mut device: Device<C>, file: &[u8], config: &NicConfig) -> Result<Self, NicError> {
         check_config(config)?;
         let image = Image::parse(file)?;
+        check_schema(&image.config, config)?;
         check_card(&device, &image)?;
         device.write(bar::CONTROL, 0);
         device.write_packet(IMAGE_AT, file);
@@ -40,6 +42,7 @@ impl<C: Core> Nic<C> {
     /// As [`Nic::attach`].
     pub fn on(core: C, image: &Image, config: &NicConfig) -> Result<Self, NicError> {
         check_config(config)?;
+        check_schema(&image.config, config)?;
         let device = Device::preloaded(core, image);
         check_card(&device, image)?;
         Self::start(device, image, config)
@@ -50,6 +53,7 @@ impl<C: Core> Nic<C> {
             measurement: device.read_hash(bar::MEASUREMENT),
             device,
             config: *config,
+            schema: image.config.clone(),
             program_hash: [0; 32],
             buffers: Buffers::new(config.buffers),
             pending: Default::default(),
@@ -65,11 +69,11 @@ impl<C: Core> Nic<C> {
         if !image.measurements().any(|measurement| measurement == nic.measurement) {
             return Err(NicError::Measurement);
         }
+        nic.device.write(register::ABI, abi::ABI);
+        for (offset, value) in sizes(config) {
+            nic.device.write(offset, value);
+        }
         for (offset, value) in [
-            (register::ABI, abi::ABI),
-            (register::RX_SIZE, config.rx_entries),
-            (register::COMPLETION_SIZE, config.completion_entries),
-            (register::BUFFERS, config.buffers),
             (register::RX_BASE, packet::RX_RING),
             (register::COMPLETION_BASE, packet::COMPLETION_RING),
             (register::SCATTER_BASE, packet::SCATTER),
@@ -83,7 +87,7 @@ impl<C: Core> Nic<C> {
             nic.device.write(bar::FREE_POST, buffer);
         }
         nic.device.write(bar::CONTROL, bar::RUN);
-        nic.run_until_waiting()?;
+        nic.run_until_waiting(&mut 0)?;
         let state = nic.device.read(register::STATUS);
         if state != status::READY {
             return Err(NicError::NotReady(state));
@@ -97,20 +101,41 @@ impl<C: Core> Nic<C> {
 
     /// Writes the config page.
     pub(super) fn write_config(&mut self) {
-        let NicConfig { engine, coalesce, .. } = self.config;
-        for (offset, value) in [
-            (register::GRO_MAX_SIZE, engine.gro_max_size),
-            (register::GRO_IPV4_MAX_SIZE, engine.gro_ipv4_max_size),
-            (register::FLUSH_TIMEOUT, engine.flush_timeout),
-            (register::UDP_FORWARDING, engine.udp as u32),
-            (register::HZ, engine.hz),
-            (register::VLAN_IN_BAND, engine.vlan as u32),
-            (register::TUNNELS, engine.tunnels),
-            (register::COALESCE, u32::from(coalesce)),
-        ] {
+        for (offset, value) in page(&self.config) {
             self.device.write(offset, value);
         }
     }
+
+    /// Whether the image lets the host set this while it runs.
+    ///
+    /// # Errors
+    /// A setting that the image's schema does not accept.
+    pub(crate) fn check_engine(&self, engine: gro_core::Config, coalesce: bool) -> Result<(), NicError> {
+        check_schema(&self.schema, &NicConfig { engine, coalesce, ..self.config })
+    }
+}
+
+/// What the firmware reads once, by register.
+fn sizes(config: &NicConfig) -> [(u32, u32); 3] {
+    [
+        (register::RX_SIZE, config.rx_entries),
+        (register::COMPLETION_SIZE, config.completion_entries),
+        (register::BUFFERS, config.buffers),
+    ]
+}
+
+/// The config page, by register.
+fn page(&NicConfig { engine, coalesce, .. }: &NicConfig) -> [(u32, u32); 8] {
+    [
+        (register::GRO_MAX_SIZE, engine.gro_max_size),
+        (register::GRO_IPV4_MAX_SIZE, engine.gro_ipv4_max_size),
+        (register::FLUSH_TIMEOUT, engine.flush_timeout),
+        (register::UDP_FORWARDING, engine.udp as u32),
+        (register::HZ, engine.hz),
+        (register::VLAN_IN_BAND, engine.vlan as u32),
+        (register::TUNNELS, engine.tunnels),
+        (register::COALESCE, u32::from(coalesce)),
+    ]
 }
 
 /// What the card says of itself, against what the driver and the image need.
@@ -150,6 +175,17 @@ fn check_config(config: &NicConfig) -> Result<(), NicError> {
     ] {
         if !value.is_power_of_two() || value > most {
             return Err(NicError::Config { name, value, must });
+        }
+    }
+    Ok(())
+}
+
+/// What the image lets the host set. It may allow less than the device could.
+fn check_schema(schema: &[Parameter], config: &NicConfig) -> Result<(), NicError> {
+    for (register, value) in sizes(config).into_iter().chain(page(config)) {
+        let parameter = schema.iter().find(|parameter| parameter.register == register);
+        if let Some(parameter) = parameter.filter(|parameter| !parameter.accepts(value)) {
+            return Err(NicError::Parameter { parameter: Box::new(parameter.clone()), value });
         }
     }
     Ok(())

@@ -5,22 +5,23 @@
 
 mod bring_up;
 mod completion;
+mod delivered;
 mod post;
 mod watchdog;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use gro_core::user::Why;
-use gro_core::{Config, Meta};
+use gro_core::Config;
 use thiserror::Error;
 
 use crate::abi::{self, bar, memory, packet, register};
 use crate::device::{Buffers, Device};
-use crate::image::{Image, ImageError};
+use crate::image::{Image, ImageError, Parameter};
 use crate::machine::{Core, CoreError, Machine};
+pub use delivered::Delivered;
 pub(crate) use post::{Event, Offer};
 use watchdog::Flushed;
+pub use watchdog::RING_RUNS;
 pub use watchdog::{Failure, Health};
 
 /// How the host sets a device up.
@@ -37,7 +38,7 @@ pub struct NicConfig {
     /// `false`: the device passes every frame as it came, until [`Nic::configure`] says otherwise.
     pub coalesce: bool,
     /// Instructions within which the firmware must wait for the host, take an event or complete a packet; the worst case of a whole RX
-    /// ring is below a tenth of the default.
+    /// ring is below a tenth of the default. For all that was in the RX ring when it began, it has [`RING_RUNS`] times as many.
     pub run_limit: u64,
     /// `true`: when the device fails, or holds every buffer, the driver gives it up ([`Nic::give_up`]) and goes on without it;
     /// [`Nic::health`] tells. `false`: the failure is an error of [`Nic::deliver`].
@@ -100,6 +101,9 @@ pub enum NicError {
     /// The firmware does not get on with what it does.
     #[error("the firmware did not get on within {0} instructions")]
     Wedged(u64),
+    /// The firmware gets on, but not to the end of what it was given.
+    #[error("the firmware is not through with what is in its RX ring after {0} instructions")]
+    Slow(u64),
     /// A number in [`NicConfig`] that the device does not have.
     #[error("{name} is {value}; it must be {must}")]
     Config {
@@ -109,6 +113,14 @@ pub enum NicError {
         value: u32,
         /// What it must be.
         must: &'static str,
+    },
+    /// A setting that the image does not let the host make.
+    #[error("{name} is {value}; the image takes {limits}", name = parameter.name, limits = parameter.limits())]
+    Parameter {
+        /// Which setting, as the image describes it.
+        parameter: Box<Parameter>,
+        /// Its value.
+        value: u32,
     },
     /// The firmware did not come up.
     #[error("the firmware refused to start (status {0}); rebuild the image with `cargo xtask images`")]
@@ -143,60 +155,13 @@ pub enum NicError {
     },
 }
 
-/// A packet that left the device: a frame as it came, or a merged packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// A single frame: all of it. A merged packet: its headers, rewritten.
-    pub header: Bytes,
-    /// Payload slices of a merged packet, in order; empty for a single frame.
-    pub segments: Vec<Bytes>,
-    /// Payload bytes of every segment but the last, 0 for a single frame.
-    pub gso_size: u16,
-    /// Segments, 1 for a single frame.
-    pub segs: u32,
-    /// The kernel's `SKB_GSO_*` bits ([`gro_core::Merged::gso_type`]), 0 for a single frame.
-    pub gso_type: u32,
-    /// Number of the first frame in it, from 0 in the order of posting, modulo 2^32.
-    pub first: u32,
-    /// Number of the last frame in it.
-    pub last: u32,
-    /// Hash and VLAN tag of the first frame.
-    pub meta: Meta,
-    /// Why it left.
-    pub why: Why,
-    /// Offset of the TCP header of a merged packet, where its checksum starts.
-    pub l4: u16,
-    /// Sum of the pseudo-header of a merged packet, for deliveries with an incomplete checksum.
-    pub pseudo: u16,
-}
-
-impl Delivered {
-    /// Bytes of the whole packet.
-    pub fn len(&self) -> usize {
-        self.header.len() + self.segments.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    /// Whether it has no byte, as an empty frame that came in.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The packet in one piece (copies).
-    pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len());
-        bytes.extend_from_slice(&self.header);
-        for segment in &self.segments {
-            bytes.extend_from_slice(segment);
-        }
-        bytes
-    }
-}
-
 /// A lane that runs an image, and its driver; on the simulator unless another core is given.
 #[derive(Debug)]
 pub struct Nic<C: Core = Machine> {
     device: Device<C>,
     config: NicConfig,
+    /// What the image lets the host set.
+    schema: Vec<Parameter>,
     program_hash: [u8; 32],
     measurement: [u8; 32],
     /// Frames that the device owns.
@@ -256,8 +221,9 @@ impl<C: Core> Nic<C> {
     fn work(&mut self, sink: &mut dyn FnMut(Delivered)) -> Result<(), NicError> {
         loop {
             let fed = self.feed();
+            let mut spent = 0;
             if fed {
-                self.run_until_waiting()?;
+                self.run_until_waiting(&mut spent)?;
             }
             loop {
                 self.drain(u32::MAX, sink)?;
@@ -266,7 +232,7 @@ impl<C: Core> Nic<C> {
                 }
                 // A full completion ring stops the firmware within an event; now there is room again.
                 let before = (self.consumed, self.produced);
-                self.run_until_waiting()?;
+                self.run_until_waiting(&mut spent)?;
                 if self.is_busy() && (self.consumed, self.produced) == before {
                     return Err(NicError::Stalled);
                 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gro_core::Meta;
 use gro_core::user::Why;
 
-use super::{Delivered, Flushed, Nic};
+use super::{Delivered, Flushed, Nic, NicError};
 use crate::abi::{bar, event, register};
 use crate::device::{Arrival, Frame};
 use crate::machine::Core;
@@ -61,11 +61,16 @@ impl<C: Core> Nic<C> {
 
     /// From here on the device works with `engine`; without `coalesce` it passes every frame as it came, once what it holds is
     /// delivered.
-    pub fn configure(&mut self, engine: gro_core::Config, coalesce: bool) {
+    ///
+    /// # Errors
+    /// A setting that the image's schema does not accept; nothing changes then.
+    pub fn configure(&mut self, engine: gro_core::Config, coalesce: bool) -> Result<(), NicError> {
+        self.check_engine(engine, coalesce)?;
         if !coalesce {
             self.flush();
         }
         self.pending.push_back(Event::Config(engine, coalesce));
+        Ok(())
     }
 
     /// Hands events to the port while the RX ring has room and a buffer is free. Whether it took any.

@@ -30,6 +30,10 @@ pub enum Health {
     PassThrough(Failure),
 }
 
+/// How many times [`super::NicConfig::run_limit`] the firmware may take for all that is in its RX ring. A firmware that moves an index now
+/// and then would otherwise keep the driver for as long as the ring is deep.
+pub const RING_RUNS: u64 = 16;
+
 /// The last flush: when the device has taken the event with index `end - 1`, it has no frame before number `frames`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flushed {
@@ -78,15 +82,23 @@ impl<C: Core> Nic<C> {
         count
     }
 
-    /// Lets the firmware work until it waits. It may take its time as long as it gets on.
-    pub(super) fn run_until_waiting(&mut self) -> Result<(), NicError> {
+    /// Lets the firmware work until it waits. It may take its time as long as it gets on, but not for ever: `spent` are the
+    /// instructions since the RX ring was filled.
+    pub(super) fn run_until_waiting(&mut self, spent: &mut u64) -> Result<(), NicError> {
+        let limit = self.config.run_limit;
+        let most = limit.saturating_mul(RING_RUNS);
         loop {
-            let stop = self.device.run(self.config.run_limit)?;
+            let before = self.device.instructions();
+            let stop = self.device.run(limit)?;
+            let counted = self.device.instructions().saturating_sub(before);
             let moved = self.has_moved()?;
+            // A core that says nothing of instructions has used up its budget all the same.
+            *spent = spent.saturating_add(if stop == Stop::Budget { counted.max(limit) } else { counted });
             match stop {
-                Stop::Waiting => return Ok(()),
-                Stop::Budget if moved => {}
-                Stop::Budget => return Err(NicError::Wedged(self.config.run_limit)),
+                Stop::Waiting if *spent <= most || !self.is_busy() => return Ok(()),
+                Stop::Budget if moved && *spent <= most => {}
+                Stop::Budget if !moved => return Err(NicError::Wedged(limit)),
+                Stop::Waiting | Stop::Budget => return Err(NicError::Slow(most)),
             }
         }
     }

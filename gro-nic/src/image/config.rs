@@ -64,6 +64,16 @@ impl Parameter {
             ParameterKind::PowerOfTwo => in_range && value.is_power_of_two(),
         }
     }
+
+    /// Which values there are, in words.
+    pub fn limits(&self) -> String {
+        let Self { min, max, .. } = self;
+        match self.kind {
+            ParameterKind::Number | ParameterKind::Switch => format!("{min} to {max}"),
+            ParameterKind::Set => format!("a set of the bits in {max:#x}"),
+            ParameterKind::PowerOfTwo => format!("a power of two from {min} to {max}"),
+        }
+    }
 }
 
 /// Every parameter of this contract with the widest limits that the engine takes, in the order of their registers. An image has all of

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use gro_core::user::Engine;
-use gro_core::{Linux618, program_hash};
+use gro_core::{Config, Linux618, Meta, program_hash};
 
 use super::*;
 use crate::abi::bar;
@@ -104,7 +105,7 @@ fn synchronous(list: &[Timed], config: &NicConfig) -> (Vec<Packet>, u64) {
             Happening::PollEnd => nic.poll_end(),
             Happening::Tick => nic.tick(),
             Happening::Flush => nic.flush(),
-            Happening::Configure(engine, coalesce) => nic.configure(*engine, *coalesce),
+            Happening::Configure(engine, coalesce) => nic.configure(*engine, *coalesce).unwrap(),
         }
         nic.deliver(&mut |packet| out.push(packet.into())).unwrap();
     }

@@ -5,8 +5,9 @@ mod wrap;
 
 use std::collections::HashSet;
 
-use gro_core::user::{self, Engine};
-use gro_core::{Bypass, Linux618, UdpMode, program_hash};
+use bytes::Bytes;
+use gro_core::user::{self, Engine, Why};
+use gro_core::{Bypass, Linux618, Meta, UdpMode, program_hash};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -218,6 +219,66 @@ fn a_wrong_set_up_is_refused() {
     };
     let idle = Image::parse(&idle.build().unwrap()).unwrap();
     assert!(matches!(Nic::new(&idle, &NicConfig::default()), Err(NicError::NotReady(0))));
+}
+
+#[test]
+fn a_setting_that_the_image_does_not_take_is_refused_by_its_name() {
+    let narrowed = |change: &dyn Fn(&mut crate::image::Parameter)| {
+        let mut builder = ImageBuilder::from(image());
+        builder.config.iter_mut().for_each(change);
+        builder.build().unwrap()
+    };
+    let of = |file: &[u8], config: &NicConfig| {
+        let image = Image::parse(file).unwrap();
+        let both = [Nic::load(file, config).unwrap_err(), Nic::new(&image, config).unwrap_err()];
+        for error in &both {
+            assert!(matches!(error, NicError::Parameter { .. }), "{error}");
+        }
+        both[0].to_string()
+    };
+    let default = NicConfig::default();
+    let with = |change: fn(&mut Config)| {
+        let mut config = default;
+        change(&mut config.engine);
+        config
+    };
+
+    let short_ring = narrowed(&|it| {
+        if it.name == "rx_entries" {
+            (it.max, it.default) = (64, 64)
+        }
+    });
+    assert_eq!(of(&short_ring, &default), "rx_entries is 256; the image takes a power of two from 1 to 64");
+    let short = NicConfig { rx_entries: 64, ..default };
+    assert!(Nic::load(&short_ring, &short).is_ok());
+
+    let file = narrowed(&|it| match it.name.as_str() {
+        "gro_max_size" => (it.min, it.max) = (1_000, 70_000),
+        "tunnels" => it.max = 3,
+        "hz" => (it.min, it.max) = (100, 1_000),
+        _ => {}
+    });
+    let too_big = with(|config| config.gro_max_size = 70_001);
+    assert_eq!(of(&file, &too_big), "gro_max_size is 70001; the image takes 1000 to 70000");
+    let tunnels = with(|config| config.tunnels = 4);
+    assert_eq!(of(&file, &tunnels), "tunnels is 4; the image takes a set of the bits in 0x3");
+    assert_eq!(of(&file, &with(|config| config.hz = 99)), "hz is 99; the image takes 100 to 1000");
+
+    // The same while it runs: nothing changes.
+    let mut nic = Nic::load(&file, &default).unwrap();
+    let error = nic.configure(too_big.engine, true).unwrap_err();
+    assert_eq!(error.to_string(), "gro_max_size is 70001; the image takes 1000 to 70000");
+    assert!(nic.has_nothing_pending());
+    nic.configure(with(|config| config.gro_max_size = 70_000).engine, true).unwrap();
+    nic.deliver(&mut |_| {}).unwrap();
+    assert_eq!(nic.device.read(register::GRO_MAX_SIZE), 70_000);
+
+    let mut card = crate::Card::load(&file, 2, &default).unwrap();
+    assert!(matches!(card.configure(tunnels.engine, true), Err(crate::CardError::Lane { lane: 0, .. })));
+    let what = crate::live::Happening::Configure(tunnels.engine, true);
+    let list = [crate::live::Timed { at: 0, lane: Some(1), what }];
+    let result = crate::live::run(&mut card, &crate::live::Pace::default(), &list, &mut |_, _| {});
+    assert!(matches!(result, Err(crate::CardError::Lane { lane: 1, error: NicError::Parameter { .. } })));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Images that hang, stop or lie at any stage: whatever they do, every frame comes out once.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::*;
 use crate::live::{Happening, Pace, Timed};
@@ -263,6 +265,61 @@ fn a_device_that_takes_frames_and_says_nothing_is_found_at_a_flush() {
             _ => assert!(matches!(failure.reason, NicError::Index { .. }), "{}", failure.reason),
         }
     }
+}
+
+#[test]
+fn a_device_that_always_gets_on_and_never_ends_is_given_up() {
+    // It takes one event in every run, for which it needs all of its budget, and completes nothing.
+    let image = image();
+    for stop in [Stop::Budget, Stop::Waiting] {
+        for watchdog in [false, true] {
+            let runs = Rc::new(Cell::new(0_u64));
+            let config =
+                NicConfig { rx_entries: 4096, run_limit: 2_000_000, watchdog, ..NicConfig::default() };
+            let mut nic = Nic::on(creeping(&image, stop, &runs), &image, &config).unwrap();
+            let traffic = Traffic::new(&mut Random(11), 1_000);
+            for (number, (_, bytes)) in traffic.frames.iter().enumerate() {
+                nic.post(bytes.clone(), traffic.meta(number));
+            }
+            let mut out = Vec::new();
+            let result = nic.deliver(&mut |packet| out.push(packet));
+            assert!(runs.get() <= RING_RUNS + 1, "{} runs", runs.get());
+            if !watchdog {
+                assert!(matches!(result, Err(NicError::Slow(32_000_000))), "{result:?}");
+                continue;
+            }
+            result.unwrap();
+            traffic.check(&out, "creeping");
+            let Health::PassThrough(failure) = nic.health() else { panic!("it is given up") };
+            assert!(matches!(failure.reason, NicError::Slow(32_000_000)), "{}", failure.reason);
+            assert_eq!((failure.recovered, failure.passed), (1_000, 0));
+        }
+    }
+}
+
+/// A core that, once it has started, takes one event a run and needs a whole budget for it, whatever it says when it stops.
+fn creeping(image: &Image, stop: Stop, runs: &Rc<Cell<u64>>) -> impl Core + use<> {
+    let runs = Rc::clone(runs);
+    let mut hung = Some(Machine::new(&patched(0, HANG)));
+    let mut started = false;
+    Watched::new(Machine::new(image), move |machine, budget| {
+        if !std::mem::replace(&mut started, true) {
+            return machine.run(budget);
+        }
+        if let Some(mut hung) = hung.take() {
+            for offset in (0..bar::START).step_by(4) {
+                hung.set_register(offset, machine.register(offset));
+            }
+            *machine = hung;
+        }
+        runs.set(runs.get() + 1);
+        machine.run(budget)?;
+        let taken = machine.register(register::RX_CONSUMER);
+        if taken != machine.register(register::RX_PRODUCER) {
+            machine.set_register(register::RX_CONSUMER, taken.wrapping_add(1));
+        }
+        Ok(stop)
+    })
 }
 
 /// A core whose machine ends after `left` runs.

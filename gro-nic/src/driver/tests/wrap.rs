@@ -89,7 +89,7 @@ fn the_order_of_frames_survives_the_end_of_their_numbers() {
     }
     // Some are with the device, some are not.
     nic.feed();
-    nic.run_until_waiting().unwrap();
+    nic.run_until_waiting(&mut 0).unwrap();
     nic.feed();
     let mut numbers = Vec::new();
     nic.give_up(NicError::Stalled, &mut |packet| numbers.push(packet.first));

@@ -246,8 +246,8 @@ fn the_driver_gets_the_same_from_both_at_the_same_cost() {
                 simulated.post(frame, meta);
             }
             if round == 30 {
-                qemu.configure(Config::TC, false);
-                simulated.configure(Config::TC, false);
+                qemu.configure(Config::TC, false).unwrap();
+                simulated.configure(Config::TC, false).unwrap();
             }
             qemu.poll_end();
             simulated.poll_end();
