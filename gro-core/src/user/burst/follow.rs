@@ -223,6 +223,7 @@ pub(super) fn make_room<P: Profile, const CHUNKS: usize>(
 }
 
 /// What followers of a single plain frame are compared with.
+#[inline(always)]
 fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];

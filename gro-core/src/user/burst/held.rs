@@ -73,11 +73,11 @@ pub(super) struct Lane {
     /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer.
     pub(super) sum: u64,
     pub(super) next_seq: u32,
-    /// IPv4: the word with the identification that comes next.
-    pub(super) next_id: u32,
     /// Payload bytes held, and what they stay below: 0 if none may join here.
     pub(super) bytes: u32,
     pub(super) limit: u32,
+    /// IPv4: the word with the identification that comes next.
+    pub(super) next_id: u32,
     /// IPv4: sum of identification and checksum, folded, of a header that is right and as long as the first one.
     pub(super) id_sum: u16,
     pub(super) gso_size: u16,

@@ -3,9 +3,11 @@
 use super::frame::Frame;
 
 /// How many frames ahead the first bytes are fetched: far enough for a frame that lies in memory, near enough for the first cache.
-pub(super) const AHEAD: usize = 10;
+pub(super) const AHEAD: usize = 14;
 /// The same for the payload of frames whose checksum is verified here, each of which takes longer.
-pub(super) const PAYLOAD_AHEAD: usize = 3;
+pub(super) const PAYLOAD_AHEAD: usize = 4;
+/// So many lines of it; those behind them the processor fetches by itself, once it sees them read in order.
+const PAYLOAD_LINES: usize = 12;
 
 /// The first bytes.
 #[inline(always)]
@@ -28,12 +30,12 @@ pub(super) fn prefetch(frame: &Frame<'_>) {
     let _ = frame;
 }
 
-/// All but the first bytes.
+/// What follows the first bytes.
 #[inline(always)]
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "as above"))]
 pub(super) fn prefetch_payload(frame: &Frame<'_>) {
     #[cfg(target_arch = "x86_64")]
-    for line in frame.bytes.chunks(64).skip(2) {
+    for line in frame.bytes.chunks(64).skip(2).take(PAYLOAD_LINES) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
