@@ -6,7 +6,7 @@ use crate::schedule::{Step, schedule};
 use crate::trace::Trace;
 use crate::{Cost, Outcome, Record};
 use bytes::Bytes;
-use gro_core::user::burst::{Frame, Packet, Queue, Summed};
+use gro_core::user::burst::{Frame, Memory, Packet, Queue, Summed};
 use gro_core::user::{Delivered, Engine};
 use gro_core::{Linux7, Linux612, Linux618, Meta, Plain, Profile, Release, Rule};
 use std::cell::Cell;
@@ -60,12 +60,16 @@ impl Backend for PlainBackend {
     }
 }
 
+/// Enough for any trace: packets that a flush timeout keeps may have many segments.
+const CHUNKS: usize = 1024;
+
 /// A poll is a burst.
 fn bursts<P: Profile>(trace: &Trace, engine: &EngineConfig) -> Result<Outcome, BackendError> {
     let start = Instant::now();
     let mut records = Vec::with_capacity(trace.frames.len() / 2);
     let mut sink = |packet: &Packet<'_>| records.push(copied(packet));
-    let mut queue = Queue::<P>::new(engine.config).summed(Summed::Complete);
+    let mut queue =
+        Queue::<P, _, CHUNKS>::with_memory(engine.config, Box::new(Memory::EMPTY)).summed(Summed::Complete);
     let mut burst = Vec::new();
     let mut session = queue.session();
     for step in schedule(trace, &engine.config) {

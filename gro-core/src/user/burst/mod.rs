@@ -42,7 +42,7 @@ mod tags;
 
 pub use frame::{Check, Frame, Iov, Packet};
 pub use isa::Isa;
-pub use store::Memory;
+pub use store::{DEFAULT_CHUNKS, Memory};
 
 use crate::datapath::{self, Event};
 use crate::table::{BUCKETS, DEPTH};
@@ -54,7 +54,7 @@ use core::marker::PhantomData;
 
 /// One receive queue. No lock, no global: make one a queue of the device, and keep it on one thread.
 #[derive(Debug)]
-pub struct Queue<P, M = Standard, const CHUNKS: usize = 256> {
+pub struct Queue<P, M = Standard, const CHUNKS: usize = DEFAULT_CHUNKS> {
     core: Core,
     memory: M,
     profile: PhantomData<P>,

@@ -12,12 +12,16 @@ pub(super) const CHUNK: usize = 16;
 /// Segments of a packet, at most: with its header one `writev` takes it (UIO_MAXIOV).
 pub(super) const SEGMENTS_MAX: u32 = 1023;
 
+/// Chunks of a [`Memory`] if nothing else is said: enough for polls of 256 frames, in less than 64 KiB.
+pub const DEFAULT_CHUNKS: usize = 80;
+
 /// All memory of a [`super::Queue`], to be put wherever the caller wants: nothing is allocated later. `CHUNKS` lists of 16 slices hold
 /// the segments; the first 64 belong to the places of the table, the others to packets of more than 15 segments. Where they are used
-/// up a packet leaves early, counted ([`super::Queue::early`]); 256 are enough for 64 packets of 63 segments.
+/// up a packet leaves early, counted ([`super::Queue::early`]). One more for each 16 frames of a poll beyond 256 is enough; where packets
+/// are kept over polls, 256 are for 64 packets of 63 segments.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Memory<const CHUNKS: usize = 256> {
+pub struct Memory<const CHUNKS: usize = DEFAULT_CHUNKS> {
     pub(super) table: Buckets,
     pub(super) side: Side<CHUNKS>,
     /// The first bytes of a frame that goes the core's way.

@@ -97,7 +97,9 @@ fn bursts<P: Profile>(
 ) -> (Vec<Whole>, u64, Counters) {
     let mut out = vec![];
     let mut sink = |packet: &Packet<'_>| out.push(Whole::of(packet));
-    let mut queue = Queue::<P>::new(config).at_most(isa).summed(summed);
+    let mut memory = Memory::<256>::EMPTY;
+    let queue = Queue::<P, _, 256>::with_memory(config, &mut memory);
+    let mut queue = queue.at_most(isa).summed(summed);
     let mut session = queue.session();
     let mut burst = vec![];
     for what in script {
@@ -220,7 +222,8 @@ fn a_chunk_that_was_of_no_use_comes_back() {
 fn no_list_is_longer_than_a_writev_takes() {
     let sent = flow(2000, 2, false);
     let config = Config { gro_ipv4_max_size: 500_000, ..Config::DEFAULT };
-    let mut queue = Queue::<Linux618>::new(config);
+    let mut memory = Memory::<256>::EMPTY;
+    let mut queue = Queue::<Linux618, _, 256>::with_memory(config, &mut memory);
     let mut lists = vec![];
     queue.poll(&frames(&sent), &mut |packet| lists.push(packet.iov().len()));
     assert_eq!(lists.iter().sum::<usize>(), 2000 + lists.len());
@@ -249,4 +252,21 @@ fn a_poll_delivers_what_a_timeout_would_keep() {
     let mut left = 0;
     queue.poll(&frames(&sent), &mut |packet| left += packet.segs());
     assert_eq!(left, 2);
+}
+
+#[test]
+fn the_usual_memory_is_small_and_enough_for_long_polls() {
+    assert!(size_of::<Memory>() <= 64 << 10, "{}", size_of::<Memory>());
+    // The worst poll of 256 frames: as many packets as can be that need one chunk more.
+    let flows: Vec<Vec<Bytes>> = (0..16)
+        .map(|port| (0..16).map(|n| Seg { port, len: 100, seq: 5000 + 100 * n, ..seg(n) }.bytes()).collect())
+        .collect();
+    let mut queue = Queue::<Linux618>::new(Config::DEFAULT);
+    let mut burst = vec![];
+    for n in 0..16 {
+        burst.extend(flows.iter().enumerate().map(|(hash, flow)| Frame::new(&flow[n]).hash(hash as u32)));
+    }
+    let mut segs = vec![];
+    queue.poll(&burst, &mut |packet| segs.push(packet.segs()));
+    assert_eq!((segs, queue.early()), (vec![16; 16], 0));
 }
