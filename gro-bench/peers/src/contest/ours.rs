@@ -50,6 +50,8 @@ impl Engine for Ours {
 
     fn burst(&mut self, ring: &mut Ring, clock: &Clock, burst: usize) -> u64 {
         let frames = Self::frames(ring, burst, self.verified);
+        // All of them are there before the clock starts.
+        black_box(&frames);
         let start = Clock::start();
         self.queue.poll(black_box(&frames), |packet| {
             black_box(packet);
