@@ -26,52 +26,49 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
     (head, tag): (&Head, u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
-    let is_ipv4 = u32::from(memory.side.held[slot % Slot::COUNT].l4) == IPV4;
+    if u32::from(memory.side.held[slot % Slot::COUNT].l4) == IPV4 {
+        follow_as::<P, I, IPV4, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+    } else {
+        follow_as::<P, I, IPV6, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+    }
+}
+
+#[inline(always)]
+fn follow_as<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (frames, index, slot): (&[Frame<'_>], usize, usize),
+    (head, tag): (&Head, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> usize {
+    let Some(frame) = frames.get(index) else { return index };
     if memory.side.held[slot % Slot::COUNT].keeper == Keeper::Nobody {
-        if is_ipv4 {
-            learn::<P, IPV4, CHUNKS>(core, &mut memory.side, slot);
-        } else {
-            learn::<P, IPV6, CHUNKS>(core, &mut memory.side, slot);
-        }
+        learn::<P, L4, CHUNKS>(core, &mut memory.side, slot);
     }
     let held = &memory.side.held[slot % Slot::COUNT];
     let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
-    let Some(frame) = frames.get(index) else { return index };
     if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
         long::<P, CHUNKS>(core, memory, (frame, tag), sink);
         return index + 1;
     }
-    if !is_next_likely(frames, index, usize::from(memory.side.held[slot % Slot::COUNT].l4)) {
-        let joined = if is_ipv4 {
-            one::<I, IPV4, CHUNKS>(core, memory, (slot, frame, head))
-        } else {
-            one::<I, IPV6, CHUNKS>(core, memory, (slot, frame, head))
-        };
-        if joined {
-            return index + 1;
-        }
-    }
-    let end = if is_ipv4 {
-        I::run::<IPV4, CHUNKS>((core, memory), frames, (slot, index))
+    let end = if is_next_likely::<L4>(frames, index) {
+        I::run::<L4, CHUNKS>((core, memory), frames, (slot, index))
     } else {
-        I::run::<IPV6, CHUNKS>((core, memory), frames, (slot, index))
+        index + usize::from(one::<I, L4, CHUNKS>(core, memory, (slot, frame, head)))
     };
     if end > index {
         return end;
     }
-    if is_ipv4 {
-        join::<P, I, IPV4, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
-    } else {
-        join::<P, I, IPV6, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
-    }
+    join::<P, I, L4, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
     index + 1
 }
 
 /// Whether the frame behind this one has its hash and ports, so that a run of several is to be expected.
 #[inline(always)]
-fn is_next_likely(frames: &[Frame<'_>], index: usize, l4: usize) -> bool {
+fn is_next_likely<const L4: u32>(frames: &[Frame<'_>], index: usize) -> bool {
+    let ports = L4 as usize..L4 as usize + 4;
     let (Some(this), Some(next)) = (frames.get(index), frames.get(index + 1)) else { return false };
-    this.key == next.key && this.bytes.get(l4..l4 + 4) == next.bytes.get(l4..l4 + 4)
+    this.key == next.key && this.bytes.get(ports.clone()) == next.bytes.get(ports)
 }
 
 /// As [`run`], of one frame: without what a loop keeps at hand.
@@ -81,9 +78,8 @@ fn one<I: Code, const L4: u32, const CHUNKS: usize>(
     memory: &mut Memory<CHUNKS>,
     (slot, frame, head): (usize, &Frame<'_>, &Head),
 ) -> bool {
-    let Side { held, store, .. } = &mut memory.side;
-    let held = &mut held[slot % Slot::COUNT];
-    let lane = &mut held.lane;
+    let held = &memory.side.held[slot % Slot::COUNT];
+    let lane = &held.lane;
     let (header_len, gso_size) = (usize::from(lane.header_len), u32::from(lane.gso_size));
     let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
     if frame.key != held.key
@@ -96,15 +92,29 @@ fn one<I: Code, const L4: u32, const CHUNKS: usize>(
     {
         return false;
     }
-    lane.join(&Segment::of::<L4>(head, gso_size));
-    store.push(&mut held.end, frame.bytes.get(header_len..).unwrap_or(&[]));
+    append(core, &mut memory.side, (slot, frame, &Segment::of::<L4>(head, gso_size)), FlushReason::None);
+    true
+}
+
+/// What a segment that joins changes; `close` is why the packet then leaves.
+#[inline(always)]
+fn append<const CHUNKS: usize>(
+    core: &mut Core,
+    side: &mut Side<CHUNKS>,
+    (slot, frame, segment): (usize, &Frame<'_>, &Segment),
+    close: FlushReason,
+) {
+    let Side { held, store, .. } = side;
+    let held = &mut held[slot % Slot::COUNT];
+    held.lane.join(segment);
+    store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
     core.state.counters.arrived(frame.len());
     core.state.counters.merged_segments += 1;
     let frames = core.state.frames();
     held.segs += 1;
     held.last = frames.wrapping_sub(1);
-    core.state.digest.mix(Action::Merge as u32 ^ (slot as u32) << 2, frames ^ seq);
-    true
+    let word = Action::Merge as u32 | (close as u32) << 16;
+    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
 }
 
 /// As [`run`]: in one way or the other, as the first frame has its checksum.
@@ -201,20 +211,11 @@ fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
     (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    let Side { held, store, .. } = &mut memory.side;
-    let held = &mut held[slot % Slot::COUNT];
+    let held = &memory.side.held[slot % Slot::COUNT];
     if held.key != frame.key {
         return long::<P, CHUNKS>(core, memory, (frame, tag), sink);
     }
     if let Some(segment) = held.lane.next::<I, L4>(frame, head, &held.head) {
-        held.lane.join(&segment);
-        held.lane.push = segment.push;
-        store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
-        core.state.counters.arrived(frame.len());
-        core.state.counters.merged_segments += 1;
-        let frames = core.state.frames();
-        held.segs += 1;
-        held.last = frames.wrapping_sub(1);
         let close = if segment.push != 0 {
             FlushReason::Push
         } else if segment.len < u32::from(held.lane.gso_size) {
@@ -222,8 +223,7 @@ fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
         } else {
             FlushReason::None
         };
-        let word = Action::Merge as u32 | (close as u32) << 16;
-        core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
+        append(core, &mut memory.side, (slot, frame, &segment), close);
         if close != FlushReason::None {
             emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
         }

@@ -163,6 +163,7 @@ impl Lane {
         self.next_seq = segment.seq.wrapping_add(segment.len);
         self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
         self.sum += segment.sum;
+        self.push = segment.push;
     }
 }
 
