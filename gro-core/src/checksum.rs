@@ -7,6 +7,12 @@ pub fn fold(sum: u32) -> u16 {
     (sum + (sum >> 16)) as u16
 }
 
+/// Whether a sum below 2^31 is complete: zero in ones' complement, of what is not all zero. Once folded, such a sum is below 2 * 0xFFFF.
+#[inline(always)]
+pub fn is_complete(sum: u32) -> bool {
+    (sum & 0xffff) + (sum >> 16) == 0xffff
+}
+
 /// The two halves of a 32-bit word, as addends of a sum.
 #[inline(always)]
 pub fn halves(word: u32) -> u32 {
@@ -50,6 +56,13 @@ mod tests {
         assert_eq!(fold(0x1_fffe), 0xffff);
         assert_eq!(fold(0xffff_ffff), 0xffff);
         assert_eq!(field(0xffff), 0);
+    }
+
+    #[test]
+    fn complete_is_what_folds_to_ffff() {
+        for sum in (0..1 << 18).chain((0..1 << 31).step_by(0xffff)).chain((1..1 << 31).step_by(65_521)) {
+            assert_eq!(is_complete(sum), fold(sum) == 0xffff, "{sum:#x}");
+        }
     }
 
     #[test]

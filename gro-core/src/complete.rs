@@ -73,7 +73,7 @@ pub struct Merged {
     pub gso_type: u32,
     patches: [Patch; PATCHES],
     /// 1 when headers in front of the IP header are rewritten too.
-    has_outer: u32,
+    pub(crate) has_outer: u32,
     outer: [Patch; OUTER_PATCHES],
 }
 
@@ -126,6 +126,22 @@ impl Merged {
     #[inline(always)]
     pub fn outer_patch(&self, index: usize) -> Patch {
         self.outer[if index < OUTER_PATCHES { index } else { 0 }]
+    }
+
+    /// A single frame: of its flow no more is needed than is known early ([`crate::follow`]).
+    #[inline(always)]
+    pub(crate) fn write_single(&mut self, flow: &Flow) {
+        self.segs = 1;
+        self.gso_size = 0;
+        self.header_len = flow.payload as u16;
+        self.l3 = flow.l3 as u16;
+        self.l4 = flow.l4 as u16;
+        self.check = (flow.l4 + 16 - 10 * (flow.udp & 1)) as u16;
+        self.pseudo = fold(flow.pseudo_sum + halves(flow.payload - flow.l4 + flow.bytes));
+        self.len = flow.payload + flow.bytes;
+        self.jumbo = 0;
+        self.gso_type = 0;
+        self.has_outer = 0;
     }
 
     /// Written in place, and without a branch but for tunnels: a BPF stack has no room for it, and the verifier walks this once for
@@ -191,6 +207,14 @@ impl Merged {
             let inner = length * ipv6 + !self.pseudo as u32 + jumbo;
             self.write_outer::<P>(flow, flow.outer_sum + inner);
         }
+    }
+
+    /// The words of a TCP packet: two of the IP header; at the TCP header's offset, the one with its flags and the checksum.
+    #[inline(always)]
+    pub(crate) fn set_patches(&mut self, network: [(u32, u32); 2], (l4, control, check): (u32, u32, u32)) {
+        let [(at, length), (and_at, and)] = network;
+        self.patches =
+            [patch(at, length), patch(and_at, and), patch(l4 + 12, control), patch(l4 + 16, check)];
     }
 
     /// What is in front of the innermost IP header: lengths, and the checksums of IPv4 and UDP. That of GRE stays as it is

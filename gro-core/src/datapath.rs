@@ -5,7 +5,7 @@
 //! `hold`, `append` and `pass`, and every held frame leaves by exactly one `emit`.
 
 use crate::checksum::{fold, halves};
-use crate::coalesce::{Action, Verdict, alone, decide};
+use crate::coalesce::{Action, Verdict, alone, decide, decide_apart};
 use crate::complete::{Merged, is_many};
 use crate::digest::Digest;
 use crate::parse::{self, Packet, Parsed};
@@ -35,6 +35,10 @@ pub trait Datapath {
     fn takes_shortcuts(&self) -> bool {
         true
     }
+
+    /// Whether of a plain frame that is held no more is worked out than it takes to hold it ([`crate::follow`]). Not on a target where the
+    /// verifier would walk what is left for later once for every place that may need it.
+    const LEARNS_LATE: bool = false;
 
     /// The ones'-complement sum of the whole frame, folded, where a device supplies it.
     #[inline(always)]
@@ -106,6 +110,11 @@ pub struct State {
     pub counters: Counters,
     /// The bucket whose turn it is in an event.
     cursor: u32,
+    /// Frames and bytes that the counters do not know of yet, and how many of the frames [`crate::follow`] gave back: a datapath that learns
+    /// late counts in one word for as long as that has no carry.
+    pending: u32,
+    pending_bytes: u32,
+    given_back: u32,
     /// The packet that leaves.
     merged: Merged,
 }
@@ -118,13 +127,49 @@ impl State {
         keeps_young: 0,
         counters: Counters::ZERO,
         cursor: 0,
+        pending: 0,
+        pending_bytes: 0,
+        given_back: 0,
         merged: Merged::ZERO,
     };
 
     /// Frames so far, modulo 2^32.
     #[inline(always)]
     pub fn frames(&self) -> u32 {
-        self.counters.wire_packets as u32
+        (self.counters.wire_packets as u32).wrapping_add(self.pending)
+    }
+
+    /// A frame came in.
+    #[inline(always)]
+    fn arrived<D: Datapath>(&mut self, len: u32) {
+        if !D::LEARNS_LATE {
+            return self.counters.arrived(len);
+        }
+        self.given_back += 1;
+        self.pending += 1;
+        // Between two such frames the packets of the whole table grow by less than 2^30 bytes.
+        if (len | self.pending_bytes) >> 30 != 0 {
+            self.count_pending();
+            self.counters.wire_bytes += len as u64;
+        } else {
+            self.pending_bytes += len;
+        }
+    }
+
+    /// A frame came in and joined its packet at once.
+    #[inline(always)]
+    pub(crate) fn followed(&mut self, len: u32) {
+        self.pending += 1;
+        self.pending_bytes += len;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_pending(&mut self) {
+        self.counters.wire_packets += self.pending as u64;
+        self.counters.wire_bytes += self.pending_bytes as u64;
+        self.counters.merged_segments += (self.pending - self.given_back) as u64;
+        (self.pending, self.pending_bytes, self.given_back) = (0, 0, 0);
     }
 }
 
@@ -149,12 +194,40 @@ pub fn receive<P: Profile, T: Table, D: Datapath>(
     frame: D::Frame,
     input: &Input<'_>,
 ) -> GroResult {
-    state.counters.arrived(input.window.len());
+    state.arrived::<D>(input.window.len());
 
     let frame = match shortcut::receive::<P, T, D>(state, table, datapath, frame, input) {
         Ok(result) => return result,
         Err(frame) => frame,
     };
+    if D::LEARNS_LATE {
+        receive_apart::<P, T, D>(state, table, datapath, frame, input)
+    } else {
+        receive_any::<P, T, D>(state, table, datapath, frame, input)
+    }
+}
+
+/// A function of its own, so that plain frames need not save what it takes in registers.
+#[inline(never)]
+fn receive_apart<P: Profile, T: Table, D: Datapath>(
+    state: &mut State,
+    table: &mut T,
+    datapath: &mut D,
+    frame: D::Frame,
+    input: &Input<'_>,
+) -> GroResult {
+    receive_any::<P, T, D>(state, table, datapath, frame, input)
+}
+
+/// The long way: a parse, and every rule.
+#[inline(always)]
+fn receive_any<P: Profile, T: Table, D: Datapath>(
+    state: &mut State,
+    table: &mut T,
+    datapath: &mut D,
+    frame: D::Frame,
+    input: &Input<'_>,
+) -> GroResult {
     match look::<P, T, D>(table, datapath, &frame, input) {
         Ok(()) => place::<P, T, D>(state, table, datapath, frame, input),
         Err(why) => {
@@ -199,6 +272,9 @@ pub fn event<P: Profile, T: Table, D: Datapath>(
     event: Event,
     clock: (u32, &Config),
 ) {
+    if D::LEARNS_LATE {
+        state.count_pending();
+    }
     begin::<P>(state, event, clock.1);
     let unheard = event as u8 == Event::PollEnd as u8 && !P::on(Rule::PollEnd)
         || event as u8 == Event::Tick as u8 && !P::on(Rule::Timer);
@@ -313,6 +389,9 @@ fn look<P: Profile, T: Table, D: Datapath>(
     }
     let (bucket, hand) = table.bucket(index).ok_or(Bypass::NoTable)?;
     hand.found = bucket.find::<P>(&hand.packet, input);
+    if D::LEARNS_LATE && hand.found > 0 {
+        bucket.flow_mut((hand.found - 1) as u8).learn();
+    }
     Ok(())
 }
 
@@ -368,14 +447,19 @@ pub(crate) fn bucket_index<P: Profile>(input: &Input<'_>) -> u32 {
 
 /// Decides. The verdict goes to where the frame in hand is.
 #[inline(always)]
-fn judge<P: Profile>(list: &Bucket, hand: &mut Hand, input: &Input<'_>) {
+fn judge<P: Profile, D: Datapath>(list: &Bucket, hand: &mut Hand, input: &Input<'_>) {
     let Hand { packet, found, .. } = &*hand;
     let (way, verdict) = if *found > 0 {
         let way = (*found - 1) as u8;
         let held = list.flow(way);
         let difference = held.difference(packet, &input.window);
         let max_size = input.config.max_size::<P>(packet);
-        (way, decide::<P>(held, difference, packet, max_size))
+        let verdict = if D::LEARNS_LATE {
+            decide_apart::<P>(held, difference, packet, max_size)
+        } else {
+            decide::<P>(held, difference, packet, max_size)
+        };
+        (way, verdict)
     } else {
         let evicted = if P::on(Rule::Eviction) { list.oldest() } else { list.newest() };
         (evicted, alone::<P>(packet))
@@ -403,7 +487,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
     let Some((list, hand)) = table.bucket(index) else {
         return pass(state, datapath, frame, Bypass::NoTable);
     };
-    judge::<P>(list, hand, input);
+    judge::<P, D>(list, hand, input);
     let Some((list, hand)) = table.bucket(index) else {
         return pass(state, datapath, frame, Bypass::NoTable);
     };
@@ -430,7 +514,11 @@ fn place<P: Profile, T: Table, D: Datapath>(
         }
         GroResult::Merged
     } else if action == Action::Hold as u32 {
-        list.flow_mut(way).start::<P>(&hand.packet, input);
+        let flow = list.flow_mut(way);
+        flow.start::<P>(&hand.packet, input);
+        if !D::LEARNS_LATE {
+            flow.find_plain::<P>(&input.window);
+        }
         datapath.hold(slot, frame, hand.packet.payload());
         GroResult::Held
     } else {
@@ -455,10 +543,44 @@ pub(crate) fn emit<P: Profile, D: Datapath>(
     state: &mut State,
     list: &mut Bucket,
     datapath: &mut D,
+    leaves: (Slot, u32),
+) {
+    if D::LEARNS_LATE {
+        emit_apart::<P, D>(state, list, datapath, leaves);
+    } else {
+        let flow = list.flow(leaves.0.way);
+        state.merged.write::<P>(flow);
+        emit_completed::<D>(state, list, datapath, leaves);
+    }
+}
+
+/// A function of its own: several places need it, and a NIC's instruction memory is small.
+#[inline(never)]
+fn emit_apart<P: Profile, D: Datapath>(
+    state: &mut State,
+    list: &mut Bucket,
+    datapath: &mut D,
+    leaves: (Slot, u32),
+) {
+    let flow = list.flow_mut(leaves.0.way);
+    if P::on(Rule::Single) && flow.segs == 1 {
+        state.merged.write_single(flow);
+    } else if flow.late != 0 {
+        state.merged.write_late::<P>(flow);
+    } else {
+        state.merged.write::<P>(flow);
+    }
+    emit_completed::<D>(state, list, datapath, leaves);
+}
+
+#[inline(always)]
+fn emit_completed<D: Datapath>(
+    state: &mut State,
+    list: &mut Bucket,
+    datapath: &mut D,
     (slot, why): (Slot, u32),
 ) {
     let State { digest, counters, merged, .. } = state;
-    merged.write::<P>(list.flow(slot.way));
     list.remove(slot.way);
     counters.flushed(why, is_many(merged.segs));
     digest.mix(why << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);

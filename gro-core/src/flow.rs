@@ -64,6 +64,8 @@ pub struct Flow {
     pub payload_sum: u32,
     /// Offset of the TCP header in a packet whose followers may take the shortcut, else 0.
     pub(crate) plain: u32,
+    /// The same while all that is known of the packet are its words ([`Flow::learn`]), else 0.
+    pub(crate) late: u32,
     /// As in [`Packet::outer`].
     pub(crate) outer: Outer,
     /// Sum over the headers from an outer UDP header to the innermost transport header, without lengths and the checksum
@@ -113,6 +115,7 @@ impl Flow {
         common_sum: 0,
         payload_sum: 0,
         plain: 0,
+        late: 0,
         outer: Outer::NONE,
         outer_sum: 0,
         chain_len: 0,
@@ -191,6 +194,8 @@ impl Flow {
         self.ack = in_frame_order(packet.ack);
         self.control = packet.control;
         self.urgent = packet.check_urgent & 0xffff;
+        self.plain = 0;
+        self.late = 0;
         self.class = packet.class;
         self.id_check = packet.id_check;
         self.ipv6 = packet.is_ipv6() as u32;
@@ -226,7 +231,6 @@ impl Flow {
         }
         self.common_sum = fold(common) as u32;
         self.payload_sum = self.payload_sum_of(packet) as u32;
-        self.find_plain::<P>(window);
     }
 
     /// Adds the next segment. `fixed_id` is what its identification decided.

@@ -47,6 +47,6 @@ pub use profile::{
 };
 pub use reason::{Bypass, FlushReason};
 pub use rule::Rule;
-pub use shortcut::receive_follower;
+pub use shortcut::{follow, receive_follower};
 pub use table::{BUCKETS, Bucket, Buckets, DEPTH, Hand, Slot, Table};
 pub use window::{ALIGN, HEADER_MAX, Header, STORAGE, Window};

@@ -180,7 +180,9 @@ impl Bucket {
         let below = ((marks & marks.wrapping_neg()) >> 3).wrapping_sub(1);
         self.order = (order & below | order >> 4 & !below & !(0xf << 28) | way_word << 28) ^ IDENTITY;
         self.count = self.count.wrapping_sub(1);
-        self.flow_mut(way).segs = 0;
+        let flow = self.flow_mut(way);
+        flow.segs = 0;
+        flow.late = 0;
     }
 
     /// The same of the oldest: all others move up. Whoever has no use for flows need not touch its own.

@@ -89,6 +89,17 @@ pub fn decide<P: Profile>(held: &Flow, difference: Difference, packet: &Packet, 
     Verdict { flush, ..alone::<P>(packet) }
 }
 
+/// The same as a function of its own, for targets on which several places need it and memory is small.
+#[inline(never)]
+pub(crate) fn decide_apart<P: Profile>(
+    held: &Flow,
+    difference: Difference,
+    packet: &Packet,
+    max_size: u32,
+) -> Verdict {
+    decide::<P>(held, difference, packet, max_size)
+}
+
 /// Names the first test that failed, in the kernel's order. Only for a segment that does not join.
 #[inline(always)]
 fn why_not<P: Profile>(

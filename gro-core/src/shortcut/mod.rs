@@ -6,8 +6,11 @@
 //! `user-plain` is the engine without it.
 
 mod first;
+mod late;
+mod mismatch;
+mod template;
 
-use crate::checksum::{fold, halves};
+use crate::checksum::{fold, halves, is_complete};
 use crate::coalesce::{Action, PSH};
 use crate::datapath::{Datapath, GroResult, Input, Payload, State, bucket_index, emit, pass};
 use crate::flow::{FIXED, Flow, OPTION_WORDS};
@@ -16,7 +19,8 @@ use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
 use crate::table::{Bucket, DEPTH, Slot, Table};
 use crate::window::{ALIGN, Window};
-use first::{First, hold};
+use first::{First, sum};
+pub use late::follow;
 
 /// Offset of the TCP header behind an IPv4 header, and behind an IPv6 header.
 const IPV4: u32 = L3_UNTAGGED + 20;
@@ -46,14 +50,18 @@ pub(crate) fn receive<P: Profile, T: Table, D: Datapath>(
     }
     let bucket = bucket_index::<P>(input);
     let Some((list, _)) = table.bucket(bucket) else { return Err(frame) };
-    match place(list, input) {
+    let (frame, held) = match place(list, input) {
         Place::Held(way) => {
             let slot = Slot { bucket: bucket as u8, way };
-            join::<P, D>(state, list, datapath, frame, (slot, input))
+            match join::<P, D>(state, list, datapath, frame, (slot, input)) {
+                Ok(result) => return Ok(result),
+                Err(frame) => (frame, Some(slot)),
+            }
         }
-        Place::Nowhere => start::<P, D>(state, list, datapath, frame, (bucket, input)),
-        Place::Unknown => Err(frame),
-    }
+        Place::Nowhere => (frame, None),
+        Place::Unknown => return Err(frame),
+    };
+    start::<P, T, D>(state, table, datapath, frame, (held, input))
 }
 
 /// The part of [`crate::receive`] for frames that join the packet of their flow, with less work; gives back every other frame, of which it
@@ -82,56 +90,76 @@ pub fn receive_follower<P: Profile, T: Table, D: Datapath>(
     result
 }
 
-/// A frame of a flow of which nothing is held.
+/// A frame that starts a packet, or, if empty, passes: one of a flow of which nothing is held, or of which the packet in `held` leaves for
+/// it. Effects in the order of the long way.
 #[inline(always)]
-fn start<P: Profile, D: Datapath>(
+fn start<P: Profile, T: Table, D: Datapath>(
     state: &mut State,
-    list: &mut Bucket,
+    table: &mut T,
     datapath: &mut D,
     frame: D::Frame,
-    (bucket, input): (u32, &Input<'_>),
+    (held, input): (Option<Slot>, &Input<'_>),
 ) -> Result<GroResult, D::Frame> {
     let ethertype = input.window.word(LINK_END) >> 16;
-    let first = if ethertype == ETHERTYPE_IPV4 {
-        First::of::<D, IPV4>(datapath, &frame, input)
+    let (l4, first) = if ethertype == ETHERTYPE_IPV4 {
+        (IPV4, First::of::<D, IPV4>(datapath, &frame, input))
     } else if ethertype == ETHERTYPE_IPV6 {
-        First::of::<D, IPV6>(datapath, &frame, input)
+        (IPV6, First::of::<D, IPV6>(datapath, &frame, input))
     } else {
-        None
+        return Err(frame);
     };
     let Some(first) = first else { return Err(frame) };
+    let bucket = bucket_index::<P>(input);
+    let Some((list, hand)) = table.bucket(bucket) else { return Err(frame) };
+    let mut word = 0;
+    let mut slot = Slot { bucket: bucket as u8, way: list.oldest() };
+    if let Some(held) = held {
+        let flow = list.flow_mut(held.way);
+        let Some(why) = flow.leaves_for::<P>(l4, &mut hand.packet, &first, input) else { return Err(frame) };
+        emit::<P, D>(state, list, datapath, (held, why));
+        word = why << 8;
+        slot = held;
+    }
     if first.payload.len == 0 {
-        let slot = Slot { bucket: bucket as u8, way: list.oldest() };
-        let word = Action::Normal as u32 | (Bypass::Empty as u32) << 24;
+        word |= Action::Normal as u32 | (Bypass::Empty as u32) << 24;
         state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames() ^ first.seq);
         return Ok(pass(state, datapath, frame, Bypass::Empty));
     }
-    hold::<P, D>(state, list, datapath, frame, (bucket, &first, input));
+    if list.count() >= DEPTH as u32 {
+        word |= (FlushReason::Evicted as u32) << 8;
+        emit::<P, D>(state, list, datapath, (slot, FlushReason::Evicted as u32));
+    }
+    slot.way = list.insert();
+    word |= Action::Hold as u32;
+    state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames() ^ first.seq);
+    let sum = datapath.frame_sum(&frame);
+    let flow = list.flow_mut(slot.way);
+    if l4 == IPV4 {
+        flow.begin::<P, IPV4>(&first, sum, input);
+    } else {
+        flow.begin::<P, IPV6>(&first, sum, input);
+    }
+    datapath.hold(slot, frame, first.payload);
     Ok(GroResult::Held)
-}
-
-/// What a plain packet's followers are compared with, as indices of [`Flow::chain`]. Words in the order in which they lie in memory,
-/// but for the sums and the identification.
-mod template {
-    /// The first and the last of the words with MAC addresses: bytes 0 and 1, bytes 10 to 13.
-    pub(super) const START: usize = 0;
-    pub(super) const END: usize = 1;
-    /// The first three words of the IP header, of which not all bits count.
-    pub(super) const NETWORK: usize = 2;
-    /// The fourth word of the TCP header, without PSH.
-    pub(super) const CONTROL: usize = 5;
-    /// IPv4: the identification that comes next.
-    pub(super) const ID: usize = 6;
-    /// IPv4: what, added to total length, identification and checksum, gives a sum of 0xFFFF.
-    pub(super) const NETWORK_SUM: usize = 7;
-    /// What, added to the sum over a whole frame and, IPv4, the length behind the IP header, gives that over pseudo-header and segment.
-    pub(super) const FRAME_SUM: usize = 8;
-    /// [`super::Flow::common_sum`] with the flags, PSH not.
-    pub(super) const SEGMENT_SUM: usize = 9;
 }
 
 /// PSH in the fourth word of a TCP header as it lies in memory.
 const PSH_IN_ORDER: u32 = PSH.to_be();
+
+/// The don't-fragment bit in the second word of an IPv4 header as it lies in memory.
+const DONT_FRAGMENT_IN_ORDER: u32 = 0x4000_u32.to_be();
+
+/// [`crate::Packet::class`] from the first three words of a header as they lie in memory.
+#[inline(always)]
+fn class_v4(w0: u32, w1: u32, w2: u32) -> u32 {
+    w0 & 0xff00 | w2 & 0xff | w1 >> 6 & 0x1_0000
+}
+
+/// The same of IPv6.
+#[inline(always)]
+fn class_v6(w0: u32, w1: u32) -> u32 {
+    (in_host_order(w0) & 0xff0_0000) >> 12 | w1 >> 24
+}
 
 /// Where the packet of a frame's flow is held, provided that the frame is plain.
 enum Place {
@@ -172,14 +200,16 @@ struct Segment {
     seq: u32,
     /// PSH in its place, or 0.
     push: u32,
-    /// [`Flow::payload_sum`] of it alone.
+    /// [`Flow::payload_sum`] of it alone; not worked out for a packet that is known late.
     sum: u16,
+    /// It is the second and has the identification of the first; asked only for a packet that is known late.
+    fixed: bool,
 }
 
 impl Segment {
     /// The segment, if it joins `flow`. Asked in parts: a small core has no registers for all at once.
     #[inline(always)]
-    fn following<D: Datapath, const L4: u32>(
+    fn following<P: Profile, D: Datapath, const L4: u32>(
         flow: &Flow,
         datapath: &mut D,
         frame: &D::Frame,
@@ -192,7 +222,9 @@ impl Segment {
         if link | window.word(LINK_END) ^ template[END] | window.start() ^ template[START] != 0 {
             return None;
         }
-        let differs = if L4 == IPV4 { network_v4(flow, window) } else { network_v6(flow, window) };
+        let fixed = D::LEARNS_LATE && L4 == IPV4 && is_fixed::<P>(flow, window);
+        let differs =
+            if L4 == IPV4 { network_v4::<D>(flow, window, fixed) } else { network_v6(flow, window) };
         if differs | len >> 16 != 0 {
             return None;
         }
@@ -207,7 +239,8 @@ impl Segment {
             differs |= window.word(tcp + 5 + index) ^ flow.options[index];
         }
         let seq = in_host_order(window.word(tcp + 1));
-        if differs | seq ^ flow.next_seq != 0 {
+        let next_seq = if D::LEARNS_LATE { flow.first_seq.wrapping_add(flow.bytes) } else { flow.next_seq };
+        if differs | seq ^ next_seq != 0 {
             return None;
         }
         let payload = Payload { at: flow.payload, len: len.wrapping_sub(flow.payload) };
@@ -215,15 +248,27 @@ impl Segment {
         if payload.len.wrapping_sub(1) >= flow.gso_size || flow.held_len() + payload.len >= limit {
             return None;
         }
-        let l4_len = len - L4;
         if !is_right::<D, L4>((flow.pseudo_sum, template[FRAME_SUM]), datapath, frame, input) {
             return None;
         }
         let push = in_host_order(control & PSH_IN_ORDER);
+        if D::LEARNS_LATE {
+            return Some(Self { payload, seq, push, sum: 0, fixed });
+        }
+        let l4_len = len - L4;
         let check_urgent = turned(fold(halves(window.word(tcp + 4))) as u32);
         let sum = !fold(template[SEGMENT_SUM] + l4_len + halves(seq) + (push >> 16) + check_urgent);
-        Some(Self { payload, seq, push, sum })
+        Some(Self { payload, seq, push, sum, fixed })
     }
+}
+
+/// Whether this is the second frame of a packet and has the identification of the first, which then stays (`inet_gro_flush`,
+/// include/net/gro.h).
+#[inline(always)]
+fn is_fixed<P: Profile>(flow: &Flow, window: &Window<'_>) -> bool {
+    let w1 = window.word(IP + 1);
+    let equal = (w1 ^ flow.chain[template::ID_CHECK]) & 0xffff == 0;
+    flow.segs == 1 && equal && (!P::FIXED_ID_NEEDS_DF || w1 & DONT_FRAGMENT_IN_ORDER != 0)
 }
 
 /// Whether the TCP checksum is right, or somebody vouched for it. `sums` are those of [`Flow::pseudo_sum`] and
@@ -246,30 +291,36 @@ fn is_right<D: Datapath, const L4: u32>(
                 None => return false,
             },
         };
-        if fold(sum) != 0xffff {
-            return false;
-        }
+        return is_complete(sum);
     }
     true
 }
 
 /// Zero if the IPv4 header is right and lets the frame join.
 #[inline(always)]
-fn network_v4(flow: &Flow, window: &Window<'_>) -> u32 {
-    use template::{ID, NETWORK, NETWORK_SUM};
+fn network_v4<D: Datapath>(flow: &Flow, window: &Window<'_>, fixed: bool) -> u32 {
+    use template::{ID, NETWORK};
     let (w0, w1, w2) = (window.word(IP), window.word(IP + 1), window.word(IP + 2));
+    let (source, destination) = (window.word(IP + 3), window.word(IP + 4));
     let template = &flow.chain;
-    let sum = fold(template[NETWORK_SUM] + (w0 >> 16) + (w1 & 0xffff) + (w2 >> 16));
+    let sum = sum([w0, w1, w2, source, destination]);
     // All but total length, identification and checksum.
     let lower = (w0 ^ template[NETWORK] | w2 ^ template[NETWORK + 2]) << 16;
     let upper = (w1 ^ template[NETWORK + 1]) >> 16;
-    let addresses = window.word(IP + 3) ^ flow.key.addresses[0] | window.word(IP + 4) ^ flow.key.addresses[4];
+    let addresses = source ^ flow.key.addresses[0] | destination ^ flow.key.addresses[4];
+    let id = if !D::LEARNS_LATE {
+        turned(w1) ^ template[ID]
+    } else if fixed {
+        0
+    } else {
+        (w1 ^ template[NETWORK + 1]) & 0xffff
+    };
     lower
         | upper
         | addresses
-        | turned(w1) ^ template[ID]
+        | id
         | turned(w0 >> 16) ^ window.len().wrapping_sub(L3_UNTAGGED)
-        | sum as u32 ^ 0xffff
+        | !is_complete(sum) as u32
 }
 
 /// Zero if the IPv6 header lets the frame join.
@@ -297,9 +348,9 @@ fn join<P: Profile, D: Datapath>(
 ) -> Result<GroResult, D::Frame> {
     let flow = list.flow_mut(slot.way);
     let segment = if flow.plain == IPV4 {
-        Segment::following::<D, IPV4>(flow, datapath, &frame, input)
+        Segment::following::<P, D, IPV4>(flow, datapath, &frame, input)
     } else {
-        Segment::following::<D, IPV6>(flow, datapath, &frame, input)
+        Segment::following::<P, D, IPV6>(flow, datapath, &frame, input)
     };
     let Some(segment) = segment else { return Err(frame) };
     // As `closes` says of a segment without FIN; asking it costs a small core 20 cycles more.
@@ -312,10 +363,14 @@ fn join<P: Profile, D: Datapath>(
     };
     let word = Action::Merge as u32 | close << 16;
     state.digest.mix(word ^ (slot.index() as u32) << 2, state.frames() ^ segment.seq);
-    flow.add(segment.sum, segment.push, segment.payload.len);
-    flow.next_seq = segment.seq.wrapping_add(segment.payload.len);
-    let counts = flow.fixed_id & FIXED ^ FIXED;
-    flow.chain[template::ID] = (flow.chain[template::ID] + counts) & 0xffff;
+    if D::LEARNS_LATE {
+        flow.add_late(&input.window, &segment);
+    } else {
+        flow.add(segment.sum, segment.push, segment.payload.len);
+        flow.next_seq = segment.seq.wrapping_add(segment.payload.len);
+        let counts = flow.fixed_id & FIXED ^ FIXED;
+        flow.chain[template::ID] = (flow.chain[template::ID] + counts) & 0xffff;
+    }
     state.counters.merged_segments += 1;
     datapath.append(slot, frame, segment.payload);
     if close != FlushReason::None as u32 {

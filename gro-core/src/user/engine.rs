@@ -19,7 +19,7 @@ use super::delivered::Delivered;
 use super::{Why, load, sum};
 use crate::complete::jumbo_header;
 use crate::datapath::{self, Datapath, Event, GroResult, Input, Meta, State};
-use crate::{Buckets, Bypass, Config, FlushReason, Header, Merged, Payload, Profile, Slot, Window};
+use crate::{Buckets, Bypass, Config, FlushReason, Header, Merged, Payload, Profile, Slot, Window, follow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::{Buf as _, Bytes};
@@ -81,7 +81,11 @@ impl<P: Profile> Engine<P> {
             Input { window: Window::new(&self.scratch, len), meta, now: self.now, config: &self.config };
         let number = self.state.frames();
         let mut path = Path { held: &mut self.held, number, meta, sink };
-        datapath::receive::<P, _, _>(&mut self.state, &mut *self.table, &mut path, frame, &input)
+        let (state, table) = (&mut self.state, &mut *self.table);
+        match follow::<P, _, _>(state, table, &mut path, frame, &input) {
+            Ok(result) => result,
+            Err(frame) => datapath::receive::<P, _, _>(state, table, &mut path, frame, &input),
+        }
     }
 
     /// The end of a NAPI poll.
@@ -119,6 +123,8 @@ struct Path<'a, S> {
 }
 
 impl<S: FnMut(Delivered)> Datapath for Path<'_, S> {
+    const LEARNS_LATE: bool = true;
+
     type Frame = Bytes;
 
     fn sum(&mut self, frame: &Bytes, range: Range<u32>) -> Option<u16> {

@@ -54,18 +54,21 @@ extern "C" fn run() -> ! {
     let mut now = 0;
     let mut rejected = 0;
     loop {
-        let descriptor = device.rings.next_event();
-        device.rings.digest = device.state.digest.value();
-        match descriptor.kind() {
-            event::RX => device.receive(&descriptor, now, &config),
-            event::TIME => now = descriptor.jiffies(),
-            event::POLL_END => device.event(Event::PollEnd, now, &config),
-            event::TICK => device.event(Event::Tick, now, &config),
-            event::FLUSH => device.event(Event::Flush, now, &config),
-            event::CONFIG => config = device.config(),
-            _ => {
-                rejected += 1;
-                write_register(register::REJECTED, rejected);
+        let at = device.rings.next_event();
+        if !device.follow(at, &config) {
+            let descriptor = Descriptor::read(at);
+            device.rings.digest = device.state.digest.value();
+            match descriptor.kind() {
+                event::RX => device.receive(descriptor, now, &config),
+                event::TIME => now = descriptor.jiffies(),
+                event::POLL_END => device.event(Event::PollEnd, now, &config),
+                event::TICK => device.event(Event::Tick, now, &config),
+                event::FLUSH => device.event(Event::Flush, now, &config),
+                event::CONFIG => config = device.config(),
+                _ => {
+                    rejected += 1;
+                    write_register(register::REJECTED, rejected);
+                }
             }
         }
         device.rings.finish_event();
@@ -94,11 +97,23 @@ impl Device {
         }
     }
 
+    /// Takes the event at `at` if it is a frame that is just what its packet waits for, as most are.
     #[inline(always)]
-    fn receive(&mut self, descriptor: &Descriptor, now: u32, config: &Config) {
+    fn follow(&mut self, at: u32, config: &Config) -> bool {
         let Self { state, table, rings } = self;
-        let (frame, input) = rings.frame(descriptor, now, config);
-        gro_core::receive::<Rules, _, _>(state, table, rings, frame, &input);
+        let descriptor = Descriptor::read(at);
+        if !descriptor.is_short_frame() {
+            return false;
+        }
+        let input = rings.input(&descriptor, descriptor.short_length(), 0, config);
+        gro_core::follow::<Rules, _, _>(state, table, rings, descriptor, &input).is_ok()
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, descriptor: Descriptor, now: u32, config: &Config) {
+        let Self { state, table, rings } = self;
+        let input = rings.input(&descriptor, descriptor.length(), now, config);
+        gro_core::receive::<Rules, _, _>(state, table, rings, descriptor, &input);
     }
 
     #[inline(never)]

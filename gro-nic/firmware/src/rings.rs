@@ -45,16 +45,12 @@ struct Held {
     vlan: u32,
 }
 
-/// An RX descriptor, copied out of the ring.
+/// An RX descriptor that the device owns: where it is, and its first half.
 #[derive(Clone, Copy)]
 pub(crate) struct Descriptor {
-    words: [u32; 4],
-}
-
-/// A frame that the device owns: its descriptor and the place of its header entry.
-pub(crate) struct Frame {
-    rx: Descriptor,
-    header: u32,
+    at: u32,
+    /// Kind, flags and buffer; length and sum.
+    words: [u32; 2],
 }
 
 impl Rings {
@@ -106,17 +102,16 @@ impl Rings {
         true
     }
 
-    /// The next event; waits for one.
+    /// Address of the next event's descriptor; waits for one.
     #[inline(always)]
-    pub(crate) fn next_event(&mut self) -> Descriptor {
+    pub(crate) fn next_event(&mut self) -> u32 {
         while self.taken == self.posted {
             self.posted = read_register(register::RX_PRODUCER);
             if self.taken == self.posted {
                 wait();
             }
         }
-        let at = self.rx + (self.taken & self.rx_mask) * packet::RX_STRIDE;
-        Descriptor { words: [read(at), read(at + 4), read(at + 8), read(at + 12)] }
+        self.rx + (self.taken & self.rx_mask) * packet::RX_STRIDE
     }
 
     /// Hands the event's descriptor back.
@@ -143,7 +138,7 @@ impl Rings {
 
     /// The frame of an RX event, and what the engine is told of it.
     #[inline(always)]
-    pub(crate) fn frame<'a>(&self, rx: &Descriptor, now: u32, config: &'a Config) -> (Frame, Input<'a>) {
+    pub(crate) fn input<'a>(&self, rx: &Descriptor, len: u32, now: u32, config: &'a Config) -> Input<'a> {
         let header = self.header_entry(rx.buffer() & self.buffer_mask);
         let bytes = with_exposed_provenance::<Header>(header as usize);
         // SAFETY: the whole entry lies in packet memory (`start`), and the host does not touch it between posting the event and the
@@ -152,16 +147,7 @@ impl Rings {
         let (hash, vlan) = rx.meta();
         let verified = (rx.words[0] >> 8) & event::VERIFIED != 0;
         let meta = Meta { hash, vlan, verified };
-        let input = Input { window: Window::new(bytes, rx.length()), meta, now, config };
-        (Frame { rx: *rx, header }, input)
-    }
-
-    /// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
-    #[inline(always)]
-    fn write_scatter(&self, buffer: u32, payload: Payload) {
-        let at = self.scatter + buffer * packet::SCATTER_STRIDE;
-        write16(at + scatter::OFFSET, payload.at as u16);
-        write(at + scatter::LENGTH, payload.len);
+        Input { window: Window::new(bytes, len), meta, now, config }
     }
 
     /// Address of the header entry of a buffer.
@@ -187,11 +173,21 @@ impl Rings {
     }
 }
 
+/// Puts the payload of a frame that stays into its scatter entry; the link is written when another one follows.
+#[inline(always)]
+fn write_scatter(scatter: u32, buffer: u32, payload: Payload) {
+    let at = scatter + buffer * packet::SCATTER_STRIDE;
+    write16(at + scatter::OFFSET, payload.at as u16);
+    write(at + scatter::LENGTH, payload.len);
+}
+
 impl Datapath for Rings {
-    type Frame = Frame;
+    const LEARNS_LATE: bool = true;
+
+    type Frame = Descriptor;
 
     #[inline(always)]
-    fn admits(&mut self, _frame: &Frame, _packet: &Packet) -> bool {
+    fn admits(&mut self, _frame: &Descriptor, _packet: &Packet) -> bool {
         self.coalesce
     }
 
@@ -201,21 +197,22 @@ impl Datapath for Rings {
     }
 
     #[inline(always)]
-    fn frame_sum(&mut self, frame: &Frame) -> Option<u16> {
-        Some(frame.rx.sum() as u16)
+    fn frame_sum(&mut self, frame: &Descriptor) -> Option<u16> {
+        Some(frame.sum() as u16)
     }
 
     /// The MAC summed the whole frame; what stands before `range` is taken off again.
     #[inline(always)]
-    fn sum(&mut self, frame: &Frame, range: Range<u32>) -> Option<u16> {
+    fn sum(&mut self, frame: &Descriptor, range: Range<u32>) -> Option<u16> {
         // The engine asks for what follows a header it has seen; anything else would need payload.
-        if range.end != frame.rx.length() || range.start > packet::HEADER_BYTES || range.start < 2 {
+        if range.end != frame.length() || range.start > packet::HEADER_BYTES || range.start < 2 {
             return None;
         }
         // Words in memory order give the sum with its bytes swapped (RFC 1071), and 2^32 is 1 modulo 0xFFFF.
-        let mut sum = read(frame.header) >> 16;
-        let mut at = frame.header + 4;
-        let end = frame.header + packet::HEADER_START + range.start;
+        let header = self.header_entry(frame.buffer() & self.buffer_mask);
+        let mut sum = read(header) >> 16;
+        let mut at = header + 4;
+        let end = header + packet::HEADER_START + range.start;
         while at + 16 <= end {
             for word in 0..4 {
                 sum = add_with_carry(sum, read(at + 4 * word));
@@ -230,26 +227,26 @@ impl Datapath for Rings {
             sum = add_with_carry(sum, read(at) & ((1 << (8 * (end - at))) - 1));
         }
         let before = fold(halves(sum)).swap_bytes();
-        let after = fold(frame.rx.sum() + (!before) as u32);
+        let after = fold(frame.sum() + (!before) as u32);
         Some(at_parity(after, range.start % 2 != 0))
     }
 
     #[inline(always)]
-    fn hold(&mut self, slot: Slot, frame: Frame, payload: Payload) {
-        let buffer = frame.rx.buffer() & self.buffer_mask;
-        self.write_scatter(buffer, payload);
+    fn hold(&mut self, slot: Slot, frame: Descriptor, payload: Payload) {
+        let buffer = frame.buffer() & self.buffer_mask;
+        write_scatter(self.scatter, buffer, payload);
         let buffer = buffer as u16;
-        let (hash, vlan) = frame.rx.meta();
+        let (hash, vlan) = frame.meta();
         self.held[slot.index()] = Held { first: buffer, last: buffer, hash, vlan };
     }
 
     #[inline(always)]
-    fn append(&mut self, slot: Slot, frame: Frame, payload: Payload) {
-        let buffer = frame.rx.buffer() & self.buffer_mask;
-        self.write_scatter(buffer, payload);
-        let held = &mut self.held[slot.index()];
-        write16(self.scatter + held.last as u32 * packet::SCATTER_STRIDE + scatter::NEXT, buffer as u16);
-        held.last = buffer as u16;
+    fn append(&mut self, slot: Slot, frame: Descriptor, payload: Payload) {
+        let buffer = frame.buffer() & self.buffer_mask;
+        let before = core::mem::replace(&mut self.held[slot.index()].last, buffer as u16);
+        let scatter = self.scatter;
+        write_scatter(scatter, buffer, payload);
+        write16(scatter + before as u32 * packet::SCATTER_STRIDE + scatter::NEXT, buffer as u16);
     }
 
     #[inline(never)]
@@ -285,8 +282,8 @@ impl Datapath for Rings {
     }
 
     #[inline(never)]
-    fn pass(&mut self, frame: Frame, why: Bypass) {
-        let buffer = frame.rx.buffer() & self.buffer_mask;
+    fn pass(&mut self, frame: Descriptor, why: Bypass) {
+        let buffer = frame.buffer() & self.buffer_mask;
         let at = self.free_completion();
         write(at + completion::BUFFER, buffer);
         write(at + completion::GSO_SIZE, 0);
@@ -296,24 +293,42 @@ impl Datapath for Rings {
         write(at + completion::JUMBO, 0);
         write(at + completion::L3, 0);
         let kind = completion::FRAME | (why as u32) << 16;
-        self.complete(at, kind, 1, frame.rx.length(), frame.rx.meta());
+        self.complete(at, kind, 1, frame.length(), frame.meta());
     }
 }
 
 impl Descriptor {
+    /// That at `at`, an address of the RX ring.
+    #[inline(always)]
+    pub(crate) fn read(at: u32) -> Self {
+        Self { at, words: [read(at), read(at + 4)] }
+    }
+
     pub(crate) fn kind(&self) -> u32 {
         self.words[0] & 0xff
     }
 
+    /// Whether it is a frame whose length 16 bits can say.
+    #[inline(always)]
+    pub(crate) fn is_short_frame(&self) -> bool {
+        self.words[0] & (0xff | event::LONG << 8) == event::RX
+    }
+
+    /// The length of a short frame.
+    #[inline(always)]
+    pub(crate) fn short_length(&self) -> u32 {
+        self.words[1] & 0xffff
+    }
+
     pub(crate) fn jiffies(&self) -> u32 {
-        self.words[2]
+        read(self.at + 8)
     }
 
     fn buffer(&self) -> u32 {
         self.words[0] >> 16
     }
 
-    fn length(&self) -> u32 {
+    pub(crate) fn length(&self) -> u32 {
         let mask = if (self.words[0] >> 8) & event::LONG != 0 { u32::MAX } else { 0xffff };
         self.words[1] & mask
     }
@@ -324,7 +339,7 @@ impl Descriptor {
 
     /// RSS hash and VLAN tag.
     fn meta(&self) -> (u32, u32) {
-        (self.words[2], self.words[3])
+        (read(self.at + 8), read(self.at + 12))
     }
 }
 

@@ -113,3 +113,92 @@ fn the_shortcut_decides_as_the_long_way() {
         compare::<Linux7>(config);
     }
 }
+
+/// Both engines over these frames; says how many joined.
+fn agree(frames: &[Bytes], meta: Meta) -> u64 {
+    let run = |receive: &mut dyn FnMut(Bytes, &mut Vec<Delivered>)| {
+        let mut out = vec![];
+        frames.iter().for_each(|frame| receive(frame.clone(), &mut out));
+        out
+    };
+    let (mut short, mut long) =
+        (Engine::<Linux618>::new(Config::DEFAULT), Engine::<Plain<Linux618>>::new(Config::DEFAULT));
+    let mut outs = [
+        run(&mut |frame, out| _ = short.receive(frame, meta, &mut |packet| out.push(packet))),
+        run(&mut |frame, out| _ = long.receive(frame, meta, &mut |packet| out.push(packet))),
+    ];
+    short.flush(&mut |packet| outs[0].push(packet));
+    long.flush(&mut |packet| outs[1].push(packet));
+    assert_eq!(outs[0], outs[1]);
+    assert_eq!(short.state(), long.state());
+    short.state().counters.merged_segments
+}
+
+/// Identifications from `first` on, which `step` tells apart.
+fn counted(first: u16, step: u16, count: u16) -> Vec<Bytes> {
+    let one = |n: u16| Seg { id: first.wrapping_add(n * step), ..seg(u32::from(n)) }.bytes();
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn identifications_carry_and_wrap_and_stay() {
+    for first in [0, 0xfe, 0xff, 0x12fe, 0xfffd, 0xffff] {
+        for step in [0, 1] {
+            assert_eq!(agree(&counted(first, step, 8), Meta::default()), 7, "{first:#x} {step}");
+            // The header checksum passes all its values, both zeros among them.
+            for checks in (0..1 << 16).step_by(97) {
+                let flow = |n: u16| {
+                    let id = first.wrapping_add(n * step);
+                    Seg { id, tos: (checks >> 8) as u8, ttl: checks as u8 | 1, ..seg(u32::from(n)) }.bytes()
+                };
+                assert_eq!(agree(&(0..4).map(flow).collect::<Vec<_>>(), Meta::default()), 3, "{checks:#x}");
+            }
+        }
+    }
+}
+
+/// What is added to the identification's word without its carry, or taken from the checksum's, is not what comes next.
+#[test]
+fn a_carry_in_the_wrong_place_does_not_join() {
+    let patch = |frame: &Bytes, id: u16, fragment: u16, check: u16| {
+        let mut bytes = frame.to_vec();
+        for (at, value) in [(18, id), (20, fragment), (24, check)] {
+            bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+        }
+        Bytes::from(bytes)
+    };
+    let check = |frame: &Bytes| u16::from_be_bytes([frame[24], frame[25]]);
+    // The carry of 0x12ff in the fragment's offset.
+    let frames = counted(0x12ff, 1, 2);
+    let next = patch(&frames[1], 0x1200, 0x4100, check(&frames[0]) - 1);
+    assert_eq!(agree(&[frames[0].clone(), next, frames[1].clone()], Meta::default()), 1);
+    // Behind the last identification, a checksum that counts on.
+    let frames = counted(0xffff, 1, 2);
+    let next = patch(&frames[1], 0, 0x4000, check(&frames[0]) - 1);
+    assert_eq!(agree(&[frames[0].clone(), next], Meta::default()), 0);
+    assert_eq!(agree(&frames, Meta::default()), 1);
+}
+
+#[test]
+fn a_fixed_identification_does_not_count_on() {
+    let mut frames = counted(7, 0, 5);
+    frames.extend((5..8).map(|n| Seg { id: 8, ..seg(n) }.bytes()));
+    assert_eq!(agree(&frames, Meta::default()), 4 + 2);
+    assert_eq!(agree(&counted(7, 0, 5)[1..], Meta { verified: true, ..Meta::default() }), 3);
+}
+
+#[test]
+fn odd_lengths_turn_what_follows() {
+    for len in [1, 2, 3, 99, 100, 101, 1001] {
+        for count in 1..9 {
+            let flow = |n: u32| {
+                let seq = (u32::MAX - 300).wrapping_add(n * len as u32);
+                let last = n + 1 == count && n > 0;
+                let flags = if last && len % 3 == 0 { 0x18 } else { 0x10 };
+                let len = if last && len > 2 { len - 2 + (n as usize % 2) } else { len };
+                Seg { seq, len, flags, options: timestamps(len as u16 / 50), ..seg(n) }.bytes()
+            };
+            agree(&(0..count).map(flow).collect::<Vec<_>>(), Meta::default());
+        }
+    }
+}
