@@ -6,17 +6,19 @@
 
 use crate::checksum::{fold, halves};
 use crate::coalesce::{Action, Verdict, alone, decide, decide_apart};
-use crate::complete::{Merged, is_many};
-use crate::digest::Digest;
+use crate::complete::Merged;
 use crate::parse::{self, Packet, Parsed};
 use crate::profile::{Config, Profile};
 use crate::reason::{Bypass, FlushReason};
 use crate::rule::Rule;
 use crate::shortcut;
-use crate::stats::Counters;
 use crate::table::{BUCKETS, Bucket, DEPTH, Hand, Slot, Table};
 use crate::window::Window;
 use core::ops::Range;
+
+pub(crate) use crate::leave::emit;
+pub use crate::leave::{EVENT_STEPS, Event, begin, event, release, step};
+pub use crate::state::State;
 
 /// Moves bytes. A frame is a slice, an skb, a descriptor.
 pub trait Datapath {
@@ -96,83 +98,6 @@ pub struct Input<'a> {
     pub config: &'a Config,
 }
 
-/// What the engine keeps beside the table. All zero is the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct State {
-    /// Over every decision so far.
-    pub digest: Digest,
-    /// [`State::frames`] when the last poll ended.
-    pub poll_start: u32,
-    /// 1 when the event in hand leaves packets of the current jiffy; a word, so that any bytes of a map are a state.
-    keeps_young: u32,
-    /// What happened so far.
-    pub counters: Counters,
-    /// The bucket whose turn it is in an event.
-    cursor: u32,
-    /// Frames and bytes that the counters do not know of yet, and how many of the frames [`crate::follow`] gave back: a datapath that learns
-    /// late counts in one word for as long as that has no carry.
-    pending: u32,
-    pending_bytes: u32,
-    given_back: u32,
-    /// The packet that leaves.
-    merged: Merged,
-}
-
-impl State {
-    /// The start.
-    pub const ZERO: Self = Self {
-        digest: Digest::ZERO,
-        poll_start: 0,
-        keeps_young: 0,
-        counters: Counters::ZERO,
-        cursor: 0,
-        pending: 0,
-        pending_bytes: 0,
-        given_back: 0,
-        merged: Merged::ZERO,
-    };
-
-    /// Frames so far, modulo 2^32.
-    #[inline(always)]
-    pub fn frames(&self) -> u32 {
-        (self.counters.wire_packets as u32).wrapping_add(self.pending)
-    }
-
-    /// A frame came in.
-    #[inline(always)]
-    fn arrived<D: Datapath>(&mut self, len: u32) {
-        if !D::LEARNS_LATE {
-            return self.counters.arrived(len);
-        }
-        self.given_back += 1;
-        self.pending += 1;
-        // Between two such frames the packets of the whole table grow by less than 2^30 bytes.
-        if (len | self.pending_bytes) >> 30 != 0 {
-            self.count_pending();
-            self.counters.wire_bytes += len as u64;
-        } else {
-            self.pending_bytes += len;
-        }
-    }
-
-    /// A frame came in and joined its packet at once.
-    #[inline(always)]
-    pub(crate) fn followed(&mut self, len: u32) {
-        self.pending += 1;
-        self.pending_bytes += len;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn count_pending(&mut self) {
-        self.counters.wire_packets += self.pending as u64;
-        self.counters.wire_bytes += self.pending_bytes as u64;
-        self.counters.merged_segments += (self.pending - self.given_back) as u64;
-        (self.pending, self.pending_bytes, self.given_back) = (0, 0, 0);
-    }
-}
-
 /// What became of a frame, as the kernel's `gro_result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -234,114 +159,6 @@ fn receive_any<P: Profile, T: Table, D: Datapath>(
             state.digest.mix((why as u32) << 24, state.frames());
             pass(state, datapath, frame, why)
         }
-    }
-}
-
-/// What happens between frames, in one ordered stream with them. The numbers are those of the [`FlushReason`] they give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Event {
-    /// The end of a NAPI poll (`napi_complete_done`, net/core/dev.c): everything leaves, or what is older than the current jiffy
-    /// where there is a flush timeout and the poll had frames, but not its whole budget. After a whole budget everything
-    /// leaves below 1,000 jiffies a second, and what is older from there on (`napi_poll`).
-    PollEnd = FlushReason::PollEnd as u8,
-    /// The flush timer (`napi_watchdog`, net/core/dev.c): a poll without frames, which delivers everything.
-    Tick = FlushReason::Tick as u8,
-    /// The owner wants everything, as when an interface goes down.
-    Flush = FlushReason::Requested as u8,
-}
-
-impl Event {
-    /// Why packets leave at it.
-    #[inline(always)]
-    pub fn reason(self) -> FlushReason {
-        match self {
-            Self::PollEnd => FlushReason::PollEnd,
-            Self::Tick => FlushReason::Tick,
-            Self::Flush => FlushReason::Requested,
-        }
-    }
-}
-
-/// Takes one event. Buckets leave in order, the oldest packet of each first (`napi_gro_flush`, net/core/gro.c).
-#[inline(always)]
-pub fn event<P: Profile, T: Table, D: Datapath>(
-    state: &mut State,
-    table: &mut T,
-    datapath: &mut D,
-    event: Event,
-    clock: (u32, &Config),
-) {
-    if D::LEARNS_LATE {
-        state.count_pending();
-    }
-    begin::<P>(state, event, clock.1);
-    let unheard = event as u8 == Event::PollEnd as u8 && !P::on(Rule::PollEnd)
-        || event as u8 == Event::Tick as u8 && !P::on(Rule::Timer);
-    if unheard {
-        return;
-    }
-    for _ in 0..EVENT_STEPS {
-        if !step::<P, T, D>(state, table, datapath, event, clock.0) {
-            break;
-        }
-    }
-}
-
-/// Most steps of an event: every place of the table, and one to leave each bucket.
-pub const EVENT_STEPS: u32 = (Slot::COUNT + BUCKETS) as u32;
-
-/// Starts an event that the caller takes in steps: a BPF program does that with `bpf_loop`, so that the verifier walks a step
-/// once.
-#[inline(always)]
-pub fn begin<P: Profile>(state: &mut State, event: Event, config: &Config) {
-    let polled = event as u8 == Event::PollEnd as u8;
-    state.keeps_young =
-        (polled && config.keeps_young::<P>(state.frames().wrapping_sub(state.poll_start))) as u32;
-    state.poll_start = state.frames();
-    state.cursor = 0;
-}
-
-/// One step of an event: a packet leaves, or the next bucket's turn comes. `false` at the end, after [`EVENT_STEPS`] at most.
-#[inline(always)]
-pub fn step<P: Profile, T: Table, D: Datapath>(
-    state: &mut State,
-    table: &mut T,
-    datapath: &mut D,
-    event: Event,
-    now: u32,
-) -> bool {
-    let last = BUCKETS as u32 - 1;
-    let index = state.cursor & last;
-    let index = if P::on(Rule::BucketOrder) { index } else { last - index };
-    if let Some((list, _)) = table.bucket(index)
-        && list.count() > 0
-    {
-        let way = if P::on(Rule::OldestFirst) { list.oldest() } else { list.newest() };
-        if !(state.keeps_young != 0 && list.flow(way).age == now) {
-            let slot = Slot { bucket: index as u8, way };
-            emit::<P, D>(state, list, datapath, (slot, event.reason() as u32));
-            return true;
-        }
-    }
-    state.cursor += 1;
-    state.cursor < BUCKETS as u32
-}
-
-/// Has the held packet in `slot` leave, whatever else is held; nothing where there is none. For a datapath in which packets have
-/// an end of their own: a held packet of the tc program leaves when its first frame comes round again.
-#[inline(always)]
-pub fn release<P: Profile, T: Table, D: Datapath>(
-    state: &mut State,
-    table: &mut T,
-    datapath: &mut D,
-    slot: Slot,
-    why: FlushReason,
-) {
-    if let Some((list, _)) = table.bucket(slot.bucket as u32)
-        && list.flow(slot.way).segs > 0
-    {
-        emit::<P, D>(state, list, datapath, (slot, why as u32));
     }
 }
 
@@ -515,7 +332,7 @@ fn place<P: Profile, T: Table, D: Datapath>(
         GroResult::Merged
     } else if action == Action::Hold as u32 {
         let flow = list.flow_mut(way);
-        flow.start::<P>(&hand.packet, input);
+        flow.start(&hand.packet, input);
         if !D::LEARNS_LATE {
             flow.find_plain::<P>(&input.window);
         }
@@ -536,53 +353,4 @@ pub(crate) fn pass<D: Datapath>(
     state.counters.passed(why);
     datapath.pass(frame, why);
     GroResult::Normal
-}
-
-#[inline(always)]
-pub(crate) fn emit<P: Profile, D: Datapath>(
-    state: &mut State,
-    list: &mut Bucket,
-    datapath: &mut D,
-    leaves: (Slot, u32),
-) {
-    if D::LEARNS_LATE {
-        emit_apart::<P, D>(state, list, datapath, leaves);
-    } else {
-        let flow = list.flow(leaves.0.way);
-        state.merged.write::<P>(flow);
-        emit_completed::<D>(state, list, datapath, leaves);
-    }
-}
-
-/// A function of its own: several places need it, and a NIC's instruction memory is small.
-#[inline(never)]
-fn emit_apart<P: Profile, D: Datapath>(
-    state: &mut State,
-    list: &mut Bucket,
-    datapath: &mut D,
-    leaves: (Slot, u32),
-) {
-    let flow = list.flow_mut(leaves.0.way);
-    if P::on(Rule::Single) && flow.segs == 1 {
-        state.merged.write_single(flow);
-    } else if flow.late != 0 {
-        state.merged.write_late::<P>(flow);
-    } else {
-        state.merged.write::<P>(flow);
-    }
-    emit_completed::<D>(state, list, datapath, leaves);
-}
-
-#[inline(always)]
-fn emit_completed<D: Datapath>(
-    state: &mut State,
-    list: &mut Bucket,
-    datapath: &mut D,
-    (slot, why): (Slot, u32),
-) {
-    let State { digest, counters, merged, .. } = state;
-    list.remove(slot.way);
-    counters.flushed(why, is_many(merged.segs));
-    digest.mix(why << 8 | slot.index() as u32, merged.segs << 16 ^ merged.len);
-    datapath.emit(slot, merged, FlushReason::of_word(why));
 }

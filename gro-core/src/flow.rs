@@ -174,7 +174,7 @@ impl Flow {
 
     /// Starts a held packet with its first segment.
     #[inline(always)]
-    pub(crate) fn start<P: Profile>(&mut self, packet: &Packet, input: &Input<'_>) {
+    pub(crate) fn start(&mut self, packet: &Packet, input: &Input<'_>) {
         let window = &input.window;
         self.hash = input.meta.hash;
         self.vlan = input.meta.vlan;

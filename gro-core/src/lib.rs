@@ -28,8 +28,10 @@ pub mod complete;
 // the driver that every backend runs
 pub mod datapath;
 pub mod digest;
+mod leave;
 pub mod profile;
 mod shortcut;
+mod state;
 pub mod stats;
 
 #[cfg(feature = "burst")]

@@ -1,12 +1,13 @@
 //! The shortcut of plain frames: Ethernet, one IPv4 header without options or one IPv6 header without extension headers, TCP.
 //!
 //! It decides what the core decides, for frames that join the packet of their flow, and for frames of a flow that is not held: those
-//! are held as the first of a packet or, if empty, pass. It takes one comparison of header words in the order in which they lie in
-//! memory. Whatever else a frame is, it goes the long way: the shortcut may give a frame back, but must not decide otherwise. Backend
+//! are held as the first of a packet or, if empty, pass; where a datapath learns late also for frames for which the held packet of their
+//! flow leaves. It takes one comparison of header words in the order in which they lie in memory. Whatever else a frame is, it goes the long way: the shortcut may give a frame back, but must not decide otherwise. Backend
 //! `user-plain` is the engine without it.
 
 mod first;
 mod late;
+mod learn;
 mod mismatch;
 mod template;
 

@@ -19,6 +19,7 @@ const PLACE: &str = "shortcut: where the flow is held";
 const FOLLOW: &str = "shortcut, follow: a frame that may join, and its joining";
 const FIRST: &str = "shortcut, first: whether a frame is plain, its sums";
 const HOLD: &str = "shortcut, hold: what followers are compared with";
+const LEARN: &str = "shortcut, learn: what is known late, sums among it";
 const PARSER: &str = "parser: what all headers share";
 const CHAIN: &str = "parser: words of outer headers, kept to be compared";
 const DISPATCH: &str = "parser: from one header to the next";
@@ -38,11 +39,12 @@ const LIMITS: &str = "config and rules applied: size limits, reasons";
 const BUILTINS: &str = "compiler builtins";
 
 /// Purposes by path; the longest one that a function's path begins with counts.
-const PURPOSES: [(&str, &str); 56] = [
+const PURPOSES: [(&str, &str); 63] = [
     ("_start", START),
     ("firmware::program::announce", START),
     ("firmware::program::rings::Rings::start", START),
     ("firmware::program::run", LOOP),
+    ("firmware::program::Device::follow", LOOP),
     ("firmware::program::Device::receive", LOOP),
     ("firmware::program::Device::event", POLL_END),
     ("firmware::program::Device::config", CONFIG),
@@ -54,11 +56,11 @@ const PURPOSES: [(&str, &str); 56] = [
     ("firmware::program::rings::Rings::complete", COMPLETIONS),
     ("firmware::program::rings::Rings::emit", EMIT),
     ("firmware::program::rings::Rings::pass", PASS),
-    ("firmware::program::rings::Rings::write_scatter", SCATTER),
+    ("firmware::program::rings::write_scatter", SCATTER),
     ("firmware::program::rings::Rings::hold", SCATTER),
     ("firmware::program::rings::Rings::append", SCATTER),
     ("firmware::program::rings::Rings::header_entry", HEADER),
-    ("firmware::program::rings::Rings::frame", HEADER),
+    ("firmware::program::rings::Rings::input", HEADER),
     ("firmware::program::rings::Rings::frame_sum", CHECKSUM),
     ("firmware::program::rings::Rings::sum", CHECKSUM),
     ("firmware::program::rings::add_with_carry", CHECKSUM),
@@ -70,8 +72,13 @@ const PURPOSES: [(&str, &str); 56] = [
     ("gro_core::shortcut::start", FIRST),
     ("gro_core::shortcut::is_right", CHECKSUM),
     ("gro_core::shortcut::first", FIRST),
-    ("gro_core::shortcut::first::hold", HOLD),
-    ("gro_core::shortcut::first::First::write", HOLD),
+    ("gro_core::shortcut::first::sum", CHECKSUM),
+    ("gro_core::flow::Flow::begin", HOLD),
+    ("gro_core::flow::Flow::add_late", FOLLOW),
+    ("gro_core::flow::Flow::leaves_for", DECIDE),
+    ("gro_core::flow::Flow::know", LEARN),
+    ("gro_core::flow::Flow::learn", LEARN),
+    ("gro_core::flow::Flow::sums", LEARN),
     ("gro_core::flow::Flow::find_plain", HOLD),
     ("gro_core::flow::Flow::keep_plain", HOLD),
     ("gro_core::flow::Flow::allow_shortcut", HOLD),
@@ -87,7 +94,8 @@ const PURPOSES: [(&str, &str); 56] = [
     ("gro_core::coalesce", DECIDE),
     ("gro_core::datapath", JUDGE),
     ("gro_core::datapath::place", PLACED),
-    ("gro_core::datapath::emit", LEAVES),
+    ("gro_core::leave", LEAVES),
+    ("gro_core::state", COUNTERS),
     ("gro_core::datapath::pass", LEAVES),
     ("gro_core::complete", COMPLETE),
     ("gro_core::digest", DIGEST),
@@ -109,7 +117,7 @@ const HELPERS: [&str; 8] = [
     "firmware::program::rings::write_register",
 ];
 
-/// Steps of an event, by the functions of `gro_core::datapath` that take them.
+/// Steps of an event, by the functions of `gro_core::leave` that take them.
 const EVENT_STEPS: [&str; 4] = ["event", "begin", "step", "release"];
 
 /// What a function is for, if it is for anything of its own.
@@ -118,7 +126,7 @@ pub(super) fn of(path: &str) -> Option<String> {
         let name = header.split("::").next().unwrap_or(header);
         return Some(if name == "headers" { DISPATCH.to_owned() } else { format!("parser: `{name}`") });
     }
-    if let Some(step) = path.strip_prefix("gro_core::datapath::")
+    if let Some(step) = path.strip_prefix("gro_core::leave::")
         && EVENT_STEPS.contains(&step)
     {
         return Some(POLL_END.to_owned());
@@ -192,7 +200,7 @@ mod tests {
         assert_eq!(of("gro_core::flow::Flow::is_same::{closure#0}").as_deref(), Some(COMPARE));
         assert_eq!(of("gro_core::flow::Flow::is_same_as").as_deref(), Some(FLOW));
         assert_eq!(of("gro_core::parse::generated::ipv4").as_deref(), Some("parser: `ipv4`"));
-        assert_eq!(of("gro_core::datapath::step").as_deref(), Some(POLL_END));
+        assert_eq!(of("gro_core::leave::step").as_deref(), Some(POLL_END));
         assert_eq!(of("gro_core::new_module::f"), None);
         assert!(is_helper("gro_core::window::Window::be32") && !is_helper("gro_core::windows"));
     }

@@ -78,7 +78,7 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
     let place = slot_of(slot);
     let Some((list, hand)) = table.bucket(u32::from(place.bucket)) else { return };
     let flow = list.flow_mut(place.way);
-    flow.start::<Plain<P>>(&hand.packet, &input);
+    flow.start(&hand.packet, &input);
     match held.keeper {
         Keeper::Core => {}
         Keeper::Nobody => held.end = store.start(slot, flow.payload as usize),
