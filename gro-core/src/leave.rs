@@ -52,8 +52,12 @@ pub fn event<P: Profile, T: Table, D: Datapath>(
     if unheard {
         return;
     }
+    let mut turn = 0;
     for _ in 0..EVENT_STEPS {
-        if !step::<P, T, D>(state, table, datapath, event, clock.0) {
+        if !leaves::<P, T, D>(state, table, datapath, turn, (event, clock.0)) {
+            turn += 1;
+        }
+        if turn >= BUCKETS as u32 {
             break;
         }
     }
@@ -82,8 +86,24 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
     event: Event,
     now: u32,
 ) -> bool {
+    if leaves::<P, T, D>(state, table, datapath, state.cursor, (event, now)) {
+        return true;
+    }
+    state.cursor += 1;
+    state.cursor < BUCKETS as u32
+}
+
+/// Whether a packet leaves the bucket whose turn it is.
+#[inline(always)]
+fn leaves<P: Profile, T: Table, D: Datapath>(
+    state: &mut State,
+    table: &mut T,
+    datapath: &mut D,
+    turn: u32,
+    (event, now): (Event, u32),
+) -> bool {
     let last = BUCKETS as u32 - 1;
-    let index = state.cursor & last;
+    let index = turn & last;
     let index = if P::on(Rule::BucketOrder) { index } else { last - index };
     if let Some((list, _)) = table.bucket(index)
         && list.count() > 0
@@ -95,8 +115,7 @@ pub fn step<P: Profile, T: Table, D: Datapath>(
             return true;
         }
     }
-    state.cursor += 1;
-    state.cursor < BUCKETS as u32
+    false
 }
 
 /// Has the held packet in `slot` leave, whatever else is held; nothing where there is none. For a datapath in which packets have

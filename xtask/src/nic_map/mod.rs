@@ -125,8 +125,12 @@ fn dwarf<'data>(elf: &object::File<'data>) -> Result<Dwarf<'data>> {
 /// The sections that are copied to instruction memory are the image's CODE, to the byte.
 fn same_code(elf: &object::File<'_>, code: &[u8]) -> Result<()> {
     let mut built = Vec::new();
+    let start = section(elf, TEXT)?.address();
     for name in [TEXT, CONSTANTS] {
-        built.extend_from_slice(section(elf, name)?.data()?);
+        let section = section(elf, name)?;
+        // An odd number of short instructions leaves a gap before the constants.
+        built.resize((section.address() - start) as usize, 0);
+        built.extend_from_slice(section.data()?);
     }
     let first = built.iter().zip(code).position(|(new, old)| new != old);
     ensure!(

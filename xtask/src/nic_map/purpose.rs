@@ -118,7 +118,7 @@ const HELPERS: [&str; 8] = [
 ];
 
 /// Steps of an event, by the functions of `gro_core::leave` that take them.
-const EVENT_STEPS: [&str; 4] = ["event", "begin", "step", "release"];
+const EVENT_STEPS: [&str; 5] = ["event", "begin", "step", "leaves", "release"];
 
 /// What a function is for, if it is for anything of its own.
 pub(super) fn of(path: &str) -> Option<String> {
