@@ -3,7 +3,9 @@
 
 use super::follow::{limit, make_room};
 use super::frame::Frame;
-use super::held::{HEAD, ID_STEP, IPV4, IPV6, Keeper, Lane, be32, id_sum, in_host_order};
+use super::held::{
+    HEAD, ID_STEP, IPV4, IPV6, Keeper, Lane, be32, id_sum, in_host_order, length_sum, turns, weight,
+};
 use super::leave::Path;
 use super::receive::bucket_of;
 use super::store::{Memory, Side, slot_of};
@@ -88,7 +90,7 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
             flow.segs = held.segs;
             flow.bytes = lane.bytes;
             flow.next_seq = lane.next_seq;
-            let others = others(flow) + u32::from(lane.push);
+            let others = others(flow) + lane.push_sum();
             flow.payload_sum = u32::from(!fold(u32::from(in_host_order(lane.sum)) + others));
             flow.control |= u32::from(lane.push) << 16;
         }
@@ -116,11 +118,10 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
         return false;
     }
     held.keep_head(store.first(slot));
-    let sizes = (flow.payload, flow.gso_size);
     let limit = if flow.l4 == IPV4 {
-        limit::<P, IPV4>(core, &held.head, sizes)
+        limit::<P, IPV4>(core, &held.head, flow.payload)
     } else {
-        limit::<P, IPV6>(core, &held.head, sizes)
+        limit::<P, IPV6>(core, &held.head, flow.payload)
     };
     if limit == 0 {
         return false;
@@ -138,6 +139,7 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
         header_len: flow.payload as u8,
         push: 0,
         fixed_id,
+        turn: turns(flow.segs & flow.gso_size),
     };
     held.keeper = Keeper::Lane;
     true
@@ -145,6 +147,7 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
 
 /// What, with [`Lane::sum`] and the payload of all segments, sums to zero.
 fn others(flow: &Flow) -> u32 {
-    let lengths = flow.segs * (flow.payload - flow.l4) + flow.bytes;
-    u32::from(fold(flow.segs * (flow.common_sum + (flow.control >> 16)))) + u32::from(fold(lengths))
+    let common = u32::from(fold(flow.common_sum + (flow.control >> 16)));
+    let lengths = length_sum(flow.segs, (flow.payload - flow.l4, flow.gso_size, flow.bytes));
+    u32::from(fold(weight(flow.segs, flow.gso_size) * common)) + lengths
 }

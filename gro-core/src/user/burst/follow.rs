@@ -3,7 +3,7 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Segment, be32, differ, header_len, id_sum, is_right, mask,
+    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Segment, be32, differ, header_len, id_sum, is_right, mask, turns,
 };
 use super::isa::Code;
 use super::leave::emit;
@@ -141,11 +141,22 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
 ) -> usize {
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot % Slot::COUNT];
-    let Lane { mut sum, mut next_seq, mut next_id, bytes, limit, gso_size, header_len, fixed_id, .. } =
-        held.lane;
+    let Lane {
+        mut sum,
+        mut next_seq,
+        mut next_id,
+        mut turn,
+        bytes,
+        limit,
+        gso_size,
+        header_len,
+        fixed_id,
+        ..
+    } = held.lane;
     let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
     let frame_len = header_len + gso_size as usize;
     let mask = mask::<L4>(header_len as u32, true);
+    let turns = turns(gso_size);
     let id_step = if fixed_id { 0 } else { ID_STEP };
     let (mut digest, before) = (core.state.digest, core.state.frames());
     let word = Action::Merge as u32 ^ (slot as u32) << 2;
@@ -183,13 +194,14 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
         *place = Iov::new(payload).erase();
         next_seq = next_seq.wrapping_add(gso_size);
         next_id = next_id.wrapping_add(id_step);
-        sum += Segment::of::<L4>(head, gso_size).sum;
+        sum += Segment::of::<L4>(head, gso_size).sum << turn;
+        turn ^= turns;
         digest.mix(word, before.wrapping_add(joined as u32) ^ seq);
     }
     if joined > 0 {
         let all = joined as u32 * gso_size;
         (held.lane.sum, held.lane.next_seq, held.lane.next_id) = (sum, next_seq, next_id);
-        held.lane.bytes = bytes + all;
+        (held.lane.bytes, held.lane.turn) = (bytes + all, turn);
         core.state.digest = digest;
         let counters = &mut core.state.counters;
         counters.wire_packets += joined as u64;
@@ -288,27 +300,23 @@ fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut
         next_seq: segment.seq.wrapping_add(segment.len),
         next_id: be32(head, 18).wrapping_add(ID_STEP),
         bytes: segment.len,
-        limit: limit::<P, L4>(core, head, (header_len, segment.len)),
+        limit: limit::<P, L4>(core, head, header_len),
         id_sum: id_sum(be32(head, 18), head),
         gso_size: segment.len as u16,
         header_len: header_len as u8,
         push: 0,
         fixed_id: false,
+        turn: turns(segment.len),
     };
     held.end = store.start(slot, header_len as usize);
     held.keeper = Keeper::Lane;
 }
 
-/// See [`Lane::limit`]. A segment of odd length would turn the sums of those behind it, and one with CWR never joins where the profile
-/// says so.
+/// See [`Lane::limit`]. A segment with CWR never joins where the profile says so.
 #[inline(always)]
-pub(super) fn limit<P: Profile, const L4: u32>(
-    core: &Core,
-    head: &Head,
-    (header_len, gso_size): (u32, u32),
-) -> u32 {
+pub(super) fn limit<P: Profile, const L4: u32>(core: &Core, head: &Head, header_len: u32) -> u32 {
     let control = u32::from(head[L4 as usize + 13]) << 16;
-    let is_alone = gso_size & 1 != 0 || control & P::CONTROL_ALONE != 0;
+    let is_alone = control & P::CONTROL_ALONE != 0;
     let max_size = if L4 == IPV4 { core.config.gro_ipv4_max_size } else { core.config.gro_max_size };
     if is_alone { 0 } else { max_size.saturating_sub(header_len - L3_UNTAGGED) }
 }

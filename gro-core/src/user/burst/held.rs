@@ -70,7 +70,8 @@ pub(super) enum Keeper {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Lane {
-    /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer.
+    /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer. Turned where the payload
+    /// of the segment starts at an odd offset (see [`Lane::turn`]).
     pub(super) sum: u64,
     pub(super) next_seq: u32,
     /// Payload bytes held, and what they stay below: 0 if none may join here.
@@ -86,6 +87,8 @@ pub(super) struct Lane {
     pub(super) push: u8,
     /// IPv4: all segments have the identification of the first.
     pub(super) fixed_id: bool,
+    /// Bits by which the next segment's sum is turned: 8 where its payload starts at an odd offset, else 0.
+    pub(super) turn: u8,
 }
 
 const _: () = assert!(size_of::<Held>() == 3 * 64);
@@ -104,6 +107,7 @@ impl Held {
             header_len: 0,
             push: 0,
             fixed_id: false,
+            turn: 0,
         },
         key: 0,
         age: 0,
@@ -156,15 +160,46 @@ impl Lane {
         (self.bytes.wrapping_add(segment.len) < self.limit).then_some(segment)
     }
 
+    /// What PSH adds to the sum: it is in the last segment only, which is turned if the next one is not.
+    #[inline(always)]
+    pub(super) fn push_sum(&self) -> u32 {
+        u32::from(self.push) << (self.turn ^ turns(u32::from(self.gso_size)))
+    }
+
     /// Adds a segment.
     #[inline(always)]
     pub(super) fn join(&mut self, segment: &Segment) {
         self.bytes += segment.len;
         self.next_seq = segment.seq.wrapping_add(segment.len);
         self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
-        self.sum += segment.sum;
+        self.sum += segment.sum << self.turn;
+        self.turn ^= turns(u32::from(self.gso_size));
         self.push = segment.push;
     }
+}
+
+/// What [`Lane::turn`] changes by, with each segment of so many bytes.
+#[inline(always)]
+pub(super) fn turns(gso_size: u32) -> u8 {
+    (gso_size & 1) as u8 * 8
+}
+
+/// What a sum over so many segments has of a number that is in each of them: those at an odd offset have it turned, which is 256 times
+/// the number (RFC 1071 section 2). Folded.
+#[inline(always)]
+pub(super) fn weight(segs: u32, gso_size: u32) -> u32 {
+    let turned = if gso_size & 1 != 0 { segs / 2 } else { 0 };
+    u32::from(fold(segs + 255 * turned))
+}
+
+/// [`weight`] of what is different in the last one of several segments: their lengths, of which the payload is `bytes` in all.
+#[inline(always)]
+pub(super) fn length_sum(segs: u32, (header, gso_size, bytes): (u32, u32, u32)) -> u32 {
+    let before = segs.saturating_sub(1);
+    let last = bytes.wrapping_sub(before.wrapping_mul(gso_size));
+    let last = if before & gso_size & 1 != 0 { last << 8 } else { last };
+    let of = |weight: u32, number: u32| u32::from(fold(weight * number));
+    of(weight(segs, gso_size), header) + of(weight(before, gso_size), gso_size) + u32::from(fold(last))
 }
 
 /// One more identification.

@@ -2,7 +2,7 @@
 
 use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HEAD, Held, IPV4, IPV6, Keeper, in_host_order, pseudo_sum, word};
+use super::held::{HEAD, Held, IPV4, IPV6, Keeper, in_host_order, length_sum, pseudo_sum, weight, word};
 use super::isa::{Isa, sum_with};
 use super::store::{Memory, Side, Store};
 use super::tags::classify;
@@ -129,9 +129,10 @@ fn whole_sum<const L4: u32>(held: &Held, segs: u32, pseudo: u32) -> u16 {
     }
     let common = fold(pseudo + u32::from(in_host_order(wide)));
     let header = u32::from(held.lane.header_len) - L4;
-    let all = u32::from(in_host_order(held.lane.sum)) + u32::from(held.lane.push);
-    let lengths = u32::from(fold(segs * header + held.lane.bytes));
-    let payload = !fold(u32::from(fold(segs * u32::from(common))) + lengths + all);
+    let gso_size = u32::from(held.lane.gso_size);
+    let all = u32::from(in_host_order(held.lane.sum)) + held.lane.push_sum();
+    let lengths = length_sum(segs, (header, gso_size, held.lane.bytes));
+    let payload = !fold(u32::from(fold(weight(segs, gso_size) * u32::from(common))) + lengths + all);
     let first = u64::from(word(&held.head, tcp + 4))
         + u64::from(u16::from_ne_bytes([held.head[tcp + 18], held.head[tcp + 19]]));
     let own = u32::from(common) + u32::from(in_host_order(first)) + u32::from(held.lane.push);
