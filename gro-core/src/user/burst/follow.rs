@@ -51,7 +51,8 @@ fn follow_as<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
         long::<P, CHUNKS>(core, memory, (frame, tag), sink);
         return index + 1;
     }
-    let end = if is_next_likely::<L4>(frames, index) {
+    let gso_size = memory.side.held[slot % Slot::COUNT].lane.gso_size;
+    let end = if gso_size & 1 == 0 && is_next_likely::<L4>(frames, index) {
         I::run::<L4, CHUNKS>((core, memory), frames, (slot, index))
     } else {
         index + usize::from(one::<I, L4, CHUNKS>(core, memory, (slot, frame, head)))
@@ -132,7 +133,8 @@ pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
 }
 
 /// Has frames from `index` on join the packet in `slot`, for as long as they are what its first frame lets expect: equally long, with
-/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for.
+/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for; the length is even, so
+/// that no sum is turned.
 #[inline(always)]
 fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
     (core, memory): (&mut Core, &mut Memory<CHUNKS>),
@@ -141,22 +143,11 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
 ) -> usize {
     let Side { held, store, .. } = &mut memory.side;
     let held = &mut held[slot % Slot::COUNT];
-    let Lane {
-        mut sum,
-        mut next_seq,
-        mut next_id,
-        mut turn,
-        bytes,
-        limit,
-        gso_size,
-        header_len,
-        fixed_id,
-        ..
-    } = held.lane;
+    let Lane { mut sum, mut next_seq, mut next_id, bytes, limit, gso_size, header_len, fixed_id, .. } =
+        held.lane;
     let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
     let frame_len = header_len + gso_size as usize;
     let mask = mask::<L4>(header_len as u32, true);
-    let turns = turns(gso_size);
     let id_step = if fixed_id { 0 } else { ID_STEP };
     let (mut digest, before) = (core.state.digest, core.state.frames());
     let word = Action::Merge as u32 ^ (slot as u32) << 2;
@@ -194,14 +185,13 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
         *place = Iov::new(payload).erase();
         next_seq = next_seq.wrapping_add(gso_size);
         next_id = next_id.wrapping_add(id_step);
-        sum += Segment::of::<L4>(head, gso_size).sum << turn;
-        turn ^= turns;
+        sum += Segment::of::<L4>(head, gso_size).sum;
         digest.mix(word, before.wrapping_add(joined as u32) ^ seq);
     }
     if joined > 0 {
         let all = joined as u32 * gso_size;
         (held.lane.sum, held.lane.next_seq, held.lane.next_id) = (sum, next_seq, next_id);
-        (held.lane.bytes, held.lane.turn) = (bytes + all, turn);
+        held.lane.bytes = bytes + all;
         core.state.digest = digest;
         let counters = &mut core.state.counters;
         counters.wire_packets += joined as u64;
