@@ -3,11 +3,10 @@
 
 use super::follow::{limit, make_room};
 use super::frame::Frame;
-use super::held::{
-    HEAD, ID_STEP, IPV4, IPV6, Keeper, Lane, be32, id_sum, in_host_order, length_sum, turns, weight,
-};
+use super::held::{HEAD, ID_STEP, Keeper, Lane, be32, id_sum, in_host_order, length_sum, turns, weight};
 use super::leave::Path;
 use super::receive::bucket_of;
+use super::shape::{Shape, Tcp4, Tcp6, UDP, Udp4, Udp6};
 use super::store::{Memory, Side, slot_of};
 use super::{Core, Packet};
 use crate::checksum::fold;
@@ -112,16 +111,19 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     let place = slot_of(slot);
     let Some((list, _)) = table.bucket(u32::from(place.bucket)) else { return false };
     let flow = list.flow(place.way);
-    if flow.udp | flow.outer.places | flow.chain_len | (flow.l4 ^ u32::from(held.l4)) != 0
+    let shape = flow.l4 | if flow.udp != 0 { u32::from(UDP) } else { 0 };
+    if flow.outer.places | flow.chain_len | (shape ^ u32::from(held.shape)) != 0
         || flow.payload as usize > HEAD
     {
         return false;
     }
     held.keep_head(store.first(slot));
-    let limit = if flow.l4 == IPV4 {
-        limit::<P, IPV4>(core, &held.head, flow.payload)
-    } else {
-        limit::<P, IPV6>(core, &held.head, flow.payload)
+    let limit = match held.shape {
+        Tcp4::NUMBER => limit::<P, Tcp4>(core, &held.head, flow.payload),
+        Tcp6::NUMBER => limit::<P, Tcp6>(core, &held.head, flow.payload),
+        Udp4::NUMBER => limit::<P, Udp4>(core, &held.head, flow.payload),
+        Udp6::NUMBER => limit::<P, Udp6>(core, &held.head, flow.payload),
+        _ => 0,
     };
     if limit == 0 {
         return false;
@@ -149,5 +151,6 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
 fn others(flow: &Flow) -> u32 {
     let common = u32::from(fold(flow.common_sum + (flow.control >> 16)));
     let lengths = length_sum(flow.segs, (flow.payload - flow.l4, flow.gso_size, flow.bytes));
-    u32::from(fold(weight(flow.segs, flow.gso_size) * common)) + lengths
+    // UDP has its length in its header once more.
+    u32::from(fold(weight(flow.segs, flow.gso_size) * common)) + (lengths << flow.udp)
 }

@@ -32,11 +32,13 @@ mod follow;
 mod leave;
 mod mismatch;
 mod receive;
+mod udp;
 // what is on it
 mod frame;
 mod held;
 mod isa;
 mod prefetch;
+mod shape;
 mod store;
 mod tags;
 

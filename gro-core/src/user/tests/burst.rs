@@ -59,11 +59,12 @@ enum Do {
 }
 
 fn script(seed: u64, frames: u32) -> Vec<Do> {
-    let (mut stream, mut script) = (Stream::new(seed), vec![]);
+    let mut stream = if seed.is_multiple_of(2) { Stream::new(seed / 2) } else { Stream::bulk(seed / 2) };
+    let (mut script, events) = (vec![], if seed.is_multiple_of(4) { 30 } else { 200 });
     for n in 0..frames {
         let (frame, meta) = stream.frame();
         script.push(Do::Frame(frame, meta));
-        match stream.below(30) {
+        match stream.below(events) {
             0 => script.push(Do::PollEnd),
             1 => script.push(Do::Time(n / 64)),
             2 => script.push(Do::Tick),
@@ -151,10 +152,13 @@ fn compare<P: Profile>(config: Config, seeds: core::ops::Range<u64>) {
 
 #[test]
 fn bursts_are_decided_as_by_the_core_alone() {
-    let timed = Config { flush_timeout: 20_000, udp: UdpMode::Forwarding, hz: 1000, ..Config::DEFAULT };
-    let small = Config { gro_max_size: 700, gro_ipv4_max_size: 900, ..Config::DEFAULT };
+    let tunnels = Config::DEFAULT.tunnels | crate::tunnel::VXLAN;
+    let timed =
+        Config { flush_timeout: 20_000, udp: UdpMode::Forwarding, hz: 1000, tunnels, ..Config::DEFAULT };
+    let udp = Config { udp: UdpMode::Forwarding, ..Config::DEFAULT };
+    let small = Config { gro_max_size: 700, gro_ipv4_max_size: 900, ..udp };
     let big = Config { gro_max_size: 500_000, gro_ipv4_max_size: 500_000, ..timed };
-    for config in [Config::DEFAULT, timed, small, big] {
+    for config in [Config::DEFAULT, udp, timed, small, big] {
         compare::<Linux612>(config, 0..12);
         compare::<Linux618>(config, 12..24);
         compare::<Linux7>(config, 24..36);
@@ -184,6 +188,26 @@ fn long_lists_come_in_one_piece() {
         let (bursts, ..) = bursts::<Linux618>(&script, config, (Isa::Avx512, Summed::Complete));
         assert_eq!(plain.len(), 1, "{count}");
         assert!(plain == bursts, "{count}");
+    }
+}
+
+#[test]
+fn datagrams_merge_up_to_64_of_any_length() {
+    for (len, v6, last) in
+        [(1, false, 1), (100, true, 40), (101, false, 101), (1447, false, 3), (640, true, 641)]
+    {
+        let datagram =
+            |n: u32| Seg { udp: true, v6, len: if n == 149 { last } else { len }, ..seg(n) }.bytes();
+        let script: Vec<Do> = (0..150).map(|n| Do::Frame(datagram(n), Meta::default())).collect();
+        let config = Config { udp: UdpMode::Forwarding, ..Config::DEFAULT };
+        for summed in [Summed::Complete, Summed::Partial] {
+            let plain = plain::<Linux618>(&script, config, summed);
+            let most = plain.0.iter().map(|packet| packet.segs).max();
+            assert_eq!(most, Some(if len > 1000 { 65_507 / len as u32 } else { 64 }), "{len}");
+            for isa in [Isa::Baseline, Isa::Avx512] {
+                assert!(plain == bursts::<Linux618>(&script, config, (isa, summed)), "{len}, {isa:?}");
+            }
+        }
     }
 }
 
