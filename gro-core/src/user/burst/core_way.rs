@@ -119,10 +119,10 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     }
     held.keep_head(store.first(slot));
     let limit = match held.shape {
-        Tcp4::NUMBER => limit::<P, Tcp4>(core, &held.head, flow.payload),
-        Tcp6::NUMBER => limit::<P, Tcp6>(core, &held.head, flow.payload),
-        Udp4::NUMBER => limit::<P, Udp4>(core, &held.head, flow.payload),
-        Udp6::NUMBER => limit::<P, Udp6>(core, &held.head, flow.payload),
+        Tcp4::NUMBER => Tcp4::head(&held.head).map_or(0, |head| limit::<P, Tcp4>(core, head, flow.payload)),
+        Tcp6::NUMBER => Tcp6::head(&held.head).map_or(0, |head| limit::<P, Tcp6>(core, head, flow.payload)),
+        Udp4::NUMBER => Udp4::head(&held.head).map_or(0, |head| limit::<P, Udp4>(core, head, flow.payload)),
+        Udp6::NUMBER => Udp6::head(&held.head).map_or(0, |head| limit::<P, Udp6>(core, head, flow.payload)),
         _ => 0,
     };
     if limit == 0 {

@@ -3,7 +3,8 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Fate, Head, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, differ, id_sum, is_right, seq, turns,
+    Fate, HEAD, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ, differ_if, id_sum,
+    is_right, seq, turns,
 };
 use super::isa::Code;
 use super::leave::emit;
@@ -24,17 +25,17 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (head, tag): (&Head, u32),
+    (seen, tag): (&[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     match memory.side.held[slot % Slot::COUNT].shape {
         Tcp4::NUMBER => {
-            follow_as::<P, I, Tcp4, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+            follow_as::<P, I, Tcp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
         }
         Tcp6::NUMBER => {
-            follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+            follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
         }
-        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink),
+        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink),
     }
 }
 
@@ -44,13 +45,13 @@ fn follow_udp<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (head, tag): (&Head, u32),
+    (seen, tag): (&[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     if memory.side.held[slot % Slot::COUNT].shape == Udp4::NUMBER {
-        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
     } else {
-        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
     }
 }
 
@@ -59,7 +60,7 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (head, tag): (&Head, u32),
+    (seen, tag): (&[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     let Some(frame) = frames.get(index) else { return index };
@@ -72,25 +73,33 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
         long::<P, CHUNKS>(core, memory, (frame, tag), sink);
         return index + 1;
     }
-    let gso_size = memory.side.held[slot % Slot::COUNT].lane.gso_size;
-    let end = if gso_size & 1 == 0 && is_next_likely::<S>(frames, index) {
-        I::run::<S, CHUNKS>((core, memory), frames, (slot, index))
+    let Lane { header_len, gso_size, .. } = memory.side.held[slot % Slot::COUNT].lane;
+    let end = if frame.bytes.len() != usize::from(header_len) + usize::from(gso_size) {
+        index
+    } else if gso_size & 1 == 0 && is_next_likely::<S>(frames, index) {
+        if frame.bytes.len() >= HEAD {
+            I::run::<S, false, CHUNKS>((core, memory), frames, (slot, index))
+        } else {
+            I::run::<S, true, CHUNKS>((core, memory), frames, (slot, index))
+        }
     } else {
-        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame, head)))
+        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame, seen)))
     };
     if end > index {
         return end;
     }
-    join::<P, I, S, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink);
     index + 1
 }
 
-/// Whether the frame behind this one has its hash and ports, so that a run of several is to be expected.
+/// Whether the frame behind this one has its hash, length and ports, so that a run of several is to be expected.
 #[inline(always)]
 fn is_next_likely<S: Shape>(frames: &[Frame<'_>], index: usize) -> bool {
     let ports = S::L4..S::L4 + 4;
     let (Some(this), Some(next)) = (frames.get(index), frames.get(index + 1)) else { return false };
-    this.key == next.key && this.bytes.get(ports.clone()) == next.bytes.get(ports)
+    this.key == next.key
+        && this.bytes.len() == next.bytes.len()
+        && this.bytes.get(ports.clone()) == next.bytes.get(ports)
 }
 
 /// As [`run`], of one frame: without what a loop keeps at hand.
@@ -98,8 +107,9 @@ fn is_next_likely<S: Shape>(frames: &[Frame<'_>], index: usize) -> bool {
 fn one<I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, head): (usize, &Frame<'_>, &Head),
+    (slot, frame, seen): (usize, &Frame<'_>, &[u8]),
 ) -> bool {
+    let Some(head) = S::head(seen) else { return false };
     let held = &memory.side.held[slot % Slot::COUNT];
     let lane = &held.lane;
     let (header_len, gso_size) = (usize::from(lane.header_len), u32::from(lane.gso_size));
@@ -111,7 +121,7 @@ fn one<I: Code, S: Shape, const CHUNKS: usize>(
         || S::IS_UDP && held.segs + 1 >= UDP_SEGMENTS_MAX
         || !has_checksum::<S>(head)
         || S::IS_V4 && (id != lane.next_id || id_sum(id, head) != lane.id_sum)
-        || differ(head, &held.head, mask::<S>(header_len as u32, true))
+        || differ(seen, &held.head, mask::<S>(header_len as u32, true))
         || !is_right::<I, S>(frame, head)
     {
         return false;
@@ -148,15 +158,15 @@ fn append<S: Shape, const CHUNKS: usize>(
 
 /// As [`run`]: in one way or the other, as the first frame has its checksum.
 #[inline(always)]
-pub(super) fn any_run<I: Code, S: Shape, const CHUNKS: usize>(
+pub(super) fn any_run<I: Code, S: Shape, const SHORT: bool, const CHUNKS: usize>(
     (core, memory): (&mut Core, &mut Memory<CHUNKS>),
     frames: &[Frame<'_>],
     (slot, index): (usize, usize),
 ) -> usize {
     if frames.get(index).is_some_and(Frame::is_verified) {
-        run::<I, S, false, CHUNKS>((core, memory), frames, (slot, index))
+        run::<I, S, false, SHORT, CHUNKS>((core, memory), frames, (slot, index))
     } else {
-        run::<I, S, true, CHUNKS>((core, memory), frames, (slot, index))
+        run::<I, S, true, SHORT, CHUNKS>((core, memory), frames, (slot, index))
     }
 }
 
@@ -164,7 +174,7 @@ pub(super) fn any_run<I: Code, S: Shape, const CHUNKS: usize>(
 /// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for; the length is even, so
 /// that no sum is turned.
 #[inline(always)]
-fn run<I: Code, S: Shape, const VERIFIES: bool, const CHUNKS: usize>(
+fn run<I: Code, S: Shape, const VERIFIES: bool, const SHORT: bool, const CHUNKS: usize>(
     (core, memory): (&mut Core, &mut Memory<CHUNKS>),
     frames: &[Frame<'_>],
     (slot, index): (usize, usize),
@@ -198,7 +208,7 @@ fn run<I: Code, S: Shape, const VERIFIES: bool, const CHUNKS: usize>(
         if !VERIFIES && !frame.is_verified() {
             break;
         }
-        let (Some(head), Some(payload)) = (frame.bytes.first_chunk(), frame.bytes.get(header_len..)) else {
+        let (Some(head), Some(payload)) = (S::head(frame.bytes), frame.bytes.get(header_len..)) else {
             break;
         };
         let (seq, id) = (seq::<S>(head), be32(head, 18));
@@ -208,7 +218,7 @@ fn run<I: Code, S: Shape, const VERIFIES: bool, const CHUNKS: usize>(
         {
             break;
         }
-        if differ(head, &held.head, mask) || VERIFIES && !is_right::<I, S>(frame, head) {
+        if differ_if::<SHORT>(frame.bytes, &held.head, mask) || VERIFIES && !is_right::<I, S>(frame, head) {
             break;
         }
         if let Some(frame) = rest.get(joined + AHEAD) {
@@ -246,14 +256,15 @@ fn run<I: Code, S: Shape, const VERIFIES: bool, const CHUNKS: usize>(
 fn join<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
+    (slot, frame, seen, tag): (usize, &Frame<'_>, &[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
+    let Some(head) = S::head(seen) else { return long::<P, CHUNKS>(core, memory, (frame, tag), sink) };
     let held = &memory.side.held[slot % Slot::COUNT];
     if held.key != frame.key {
         return long::<P, CHUNKS>(core, memory, (frame, tag), sink);
     }
-    match held.lane.judge::<I, S>(frame, head, &held.head) {
+    match held.lane.judge::<I, S>(frame, seen, &held.head) {
         Fate::Joins(segment) => {
             let close = held.lane.closes::<S>(&segment, held.segs);
             append::<S, CHUNKS>(core, &mut memory.side, (slot, frame, &segment), close);
@@ -265,7 +276,7 @@ fn join<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
             emit::<P, CHUNKS>(core, memory, (slot_of(slot), why), sink);
             start::<P, S, CHUNKS>(core, memory, (frame, head, tag), (why, slot_of(slot)), sink);
         }
-        Fate::Unknown => mismatch::<P, I, S, CHUNKS>(core, memory, (slot, frame, head, tag), sink),
+        Fate::Unknown => mismatch::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink),
     }
 }
 
@@ -274,13 +285,14 @@ fn join<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
 fn mismatch<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
+    (slot, frame, seen, tag): (usize, &Frame<'_>, &[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     let held = &memory.side.held[slot % Slot::COUNT];
-    if is_plain::<I, S>(frame, head)
+    if let Some(head) = S::head(seen)
+        && is_plain::<I, S>(frame, head)
         && let len = frame.len() - header_len::<S>(head)
-        && let why = why_not::<P, S>(held, head, len, &core.config)
+        && let why = why_not::<P, S>(held, (frame, seen, head), len, &core.config)
         && why != FlushReason::None
     {
         emit::<P, CHUNKS>(core, memory, (slot_of(slot), why), sink);
@@ -331,7 +343,7 @@ fn learn<P: Profile, S: Shape, const CHUNKS: usize>(core: &Core, side: &mut Side
     let frame = store.first(slot);
     held.keep_head(frame);
     // Not from the copy, which is still on its way.
-    let head = frame.first_chunk().unwrap_or(&held.head);
+    let Some(head) = S::head(frame).or_else(|| S::head(&held.head)) else { return };
     let header_len = header_len::<S>(head);
     let segment = Segment::of::<S>(head, (frame.len() as u32).wrapping_sub(header_len));
     held.lane = Lane {
@@ -353,8 +365,8 @@ fn learn<P: Profile, S: Shape, const CHUNKS: usize>(core: &Core, side: &mut Side
 
 /// See [`Lane::limit`]. A segment with CWR never joins where the profile says so.
 #[inline(always)]
-pub(super) fn limit<P: Profile, S: Shape>(core: &Core, head: &Head, header_len: u32) -> u32 {
-    let control = if S::IS_UDP { 0 } else { u32::from(head[S::L4 + 13]) << 16 };
+pub(super) fn limit<P: Profile, S: Shape>(core: &Core, head: &S::Head, header_len: u32) -> u32 {
+    let control = if S::IS_UDP { 0 } else { u32::from(byte(head, S::L4 + 13)) << 16 };
     if control & P::CONTROL_ALONE != 0 {
         return 0;
     }

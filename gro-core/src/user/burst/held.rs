@@ -10,10 +10,12 @@ use crate::datapath::Meta;
 use crate::parse::L3_UNTAGGED;
 use crate::user::sum;
 
-/// Bytes that are compared: Ethernet, IPv6 and TCP with all options take 114.
+/// Bytes that are kept and compared: Ethernet, IPv6 and TCP with all options take 114.
 pub(super) const HEAD: usize = 128;
 /// The first bytes of a frame; behind a shorter frame is anything.
 pub(super) type Head = [u8; HEAD];
+/// Bytes that a frame to be compared has at least: half of a [`Head`].
+pub(super) const HALF: usize = HEAD / 2;
 
 /// Offsets in a TCP header.
 pub(super) struct TcpAt {
@@ -121,9 +123,13 @@ impl Held {
     /// Copies the first bytes of the first frame; what is behind them in a shorter one is compared under no mask.
     #[inline(always)]
     pub(super) fn keep_head(&mut self, frame: &[u8]) {
-        match frame.first_chunk::<HEAD>() {
-            Some(head) => self.head.copy_from_slice(head),
-            None => self.head[..frame.len()].copy_from_slice(frame),
+        match (frame.first_chunk::<HEAD>(), frame.first_chunk::<HALF>(), frame.last_chunk::<HALF>()) {
+            (Some(head), ..) => self.head.copy_from_slice(head),
+            (None, Some(first), Some(last)) => {
+                self.head[..HALF].copy_from_slice(first);
+                self.head[frame.len() - HALF..frame.len()].copy_from_slice(last);
+            }
+            _ => self.head[..frame.len()].copy_from_slice(frame),
         }
     }
 
@@ -137,7 +143,8 @@ impl Held {
 impl Lane {
     /// What becomes of a frame, and of the packet, whose first frame has `template`.
     #[inline(always)]
-    pub(super) fn judge<I: Code, S: Shape>(&self, frame: &Frame<'_>, head: &Head, template: &Head) -> Fate {
+    pub(super) fn judge<I: Code, S: Shape>(&self, frame: &Frame<'_>, seen: &[u8], template: &Head) -> Fate {
+        let Some(head) = S::head(seen) else { return Fate::Unknown };
         let len = frame.bytes.len();
         let header_len = u32::from(self.header_len);
         let segment = Segment::of::<S>(head, (len as u32).wrapping_sub(header_len));
@@ -147,7 +154,7 @@ impl Lane {
             || self.limit == 0
             || S::IS_V4 && (be32(head, IP + 4) != self.next_id || network_sum(head) != network_sum(template))
             || S::IS_UDP && !is_udp_right::<S>(head, len)
-            || differ(head, template, mask::<S>(header_len, false))
+            || differ(seen, template, mask::<S>(header_len, false))
             || !is_right::<I, S>(frame, head)
         {
             return Fate::Unknown;
@@ -253,7 +260,7 @@ pub(super) struct Segment {
 impl Segment {
     /// Of a frame with so much payload. UDP has no sequence number and no flags.
     #[inline(always)]
-    pub(super) fn of<S: Shape>(head: &Head, len: u32) -> Self {
+    pub(super) fn of<S: Shape>(head: &S::Head, len: u32) -> Self {
         if S::IS_UDP {
             let sum = u64::from(u16::from_ne_bytes(bytes(head, S::L4 + S::CHECK)));
             return Self { seq: 0, len, push: 0, sum };
@@ -262,7 +269,7 @@ impl Segment {
         Self {
             seq: u32::from_be(seq),
             len,
-            push: head[S::L4 + 13] & PSH,
+            push: byte(head, S::L4 + 13) & PSH,
             sum: u64::from(seq) + u64::from(check_urgent),
         }
     }
@@ -276,45 +283,77 @@ impl Segment {
 
 /// The sequence number; UDP has none.
 #[inline(always)]
-pub(super) fn seq<S: Shape>(head: &Head) -> u32 {
+pub(super) fn seq<S: Shape>(head: &S::Head) -> u32 {
     if S::IS_UDP { 0 } else { be32(head, S::L4 + 4) }
 }
 
 /// PSH in the byte of the TCP flags.
 pub(super) const PSH: u8 = 0x08;
 
+/// Whether a frame, of which [`HALF`] bytes or more are seen, differs from a head in a bit under the mask.
 #[inline(always)]
-pub(super) fn differ(a: &Head, b: &Head, mask: &Head) -> bool {
+pub(super) fn differ(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    match seen.first_chunk() {
+        Some(seen) => differing::<HEAD>(seen, head, mask) != 0,
+        None => differ_short(seen, head, mask),
+    }
+}
+
+/// The same of a frame that is known to be `SHORT`er than a head, or not to be.
+#[inline(always)]
+pub(super) fn differ_if<const SHORT: bool>(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    if SHORT {
+        differ_short(seen, head, mask)
+    } else {
+        seen.first_chunk().is_none_or(|seen| differing(seen, head, mask) != 0)
+    }
+}
+
+/// The second half of a frame that is shorter than a head is compared where it ends.
+#[inline(always)]
+fn differ_short(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    let differ = |at: usize| {
+        let half = |bytes: &'_ [u8]| bytes.get(at..).and_then(<[u8]>::first_chunk::<HALF>).copied();
+        let (Some(seen), Some(head), Some(mask)) = (half(seen), half(head), half(mask)) else { return 1 };
+        differing(&seen, &head, &mask)
+    };
+    differ(0) | differ(seen.len().wrapping_sub(HALF)) != 0
+}
+
+#[inline(always)]
+fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> u64 {
     let mut differs = 0;
-    for ((a, b), mask) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).zip(mask.as_chunks::<8>().0) {
+    for ((a, b), mask) in
+        seen.as_chunks::<8>().0.iter().zip(head.as_chunks::<8>().0).zip(mask.as_chunks::<8>().0)
+    {
         differs |= (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & u64::from_ne_bytes(*mask);
     }
-    differs != 0
+    differs
 }
 
 /// IPv4: sum of what varies in the headers of a flow, total length, identification and checksum, folded: the same in all that are
 /// right.
 #[inline(always)]
-fn network_sum(head: &Head) -> u16 {
-    let half = |at: usize| u32::from(u16::from_ne_bytes([head[at], head[at + 1]]));
+fn network_sum(head: &(impl AsRef<[u8]> + ?Sized)) -> u16 {
+    let half = |at: usize| u32::from(u16::from_ne_bytes(bytes(head, at)));
     fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
 }
 
 /// See [`Lane::id_sum`]; the identification is the upper half of `id`.
 #[inline(always)]
-pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
+pub(super) fn id_sum(id: u32, head: &(impl AsRef<[u8]> + ?Sized)) -> u16 {
     let sum = (id >> 16) + u32::from(be16(head, IP + 10));
     (sum + (sum >> 16)) as u16
 }
 
 /// Whether the TCP or UDP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
-pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &Head) -> bool {
+pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
     frame.is_verified() || verifies::<I, S>(frame, head)
 }
 
 #[inline(never)]
-fn verifies<I: Code, S: Shape>(frame: &Frame<'_>, head: &Head) -> bool {
+fn verifies<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
     let (before, segment) = frame.bytes.split_at_checked(S::L4).unwrap_or((&[], &[]));
     let sum = match frame.check {
         // What stands before the segment is taken off.
@@ -333,29 +372,34 @@ pub(super) fn in_host_order(wide: u64) -> u16 {
 }
 
 #[inline(always)]
-pub(super) fn be16(head: &Head, at: usize) -> u16 {
+pub(super) fn be16(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u16 {
     u16::from_be_bytes(bytes(head, at))
 }
 
 #[inline(always)]
-pub(super) fn be32(head: &Head, at: usize) -> u32 {
+pub(super) fn be32(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u32 {
     u32::from_be_bytes(bytes(head, at))
 }
 
 /// The word at `at` as it lies in memory.
 #[inline(always)]
-pub(super) fn word(head: &Head, at: usize) -> u32 {
+pub(super) fn word(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u32 {
     u32::from_ne_bytes(bytes(head, at))
+}
+
+#[inline(always)]
+pub(super) fn byte(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u8 {
+    head.as_ref().get(at).copied().unwrap_or(0)
 }
 
 /// Eight bytes at `at` as they lie in memory.
 #[inline(always)]
-pub(super) fn long(head: &Head, at: usize) -> u64 {
+pub(super) fn long(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u64 {
     u64::from_ne_bytes(bytes(head, at))
 }
 
 /// As one load: put together of single bytes, a compiler takes words apart again to share them.
 #[inline(always)]
-fn bytes<const N: usize>(head: &Head, at: usize) -> [u8; N] {
-    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+fn bytes<const N: usize>(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> [u8; N] {
+    head.as_ref().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }

@@ -2,7 +2,7 @@
 
 use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HEAD, Held, Keeper, in_host_order, length_sum, weight, word};
+use super::held::{HALF, Held, Keeper, in_host_order, length_sum, weight, word};
 use super::isa::{Isa, sum_with};
 use super::shape::{IPV6, Shape, Tcp4, Tcp6, Udp4, Udp6, pseudo_sum, shape_of};
 use super::store::{Memory, Side, Store};
@@ -276,10 +276,9 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
 
 /// As [`classify`], for any frame: no shape and no tag for what is not IP.
 fn classify_any(bytes: &[u8]) -> (u8, u32) {
-    let mut short = [0; HEAD];
+    let mut short = [0; HALF];
     let head = bytes.first_chunk().unwrap_or_else(|| {
-        let present = bytes.len().min(HEAD);
-        short[..present].copy_from_slice(&bytes[..present]);
+        short[..bytes.len()].copy_from_slice(bytes);
         &short
     });
     classify(head).map_or((0, 0), |(l4, tag)| (shape_of(head, l4), tag))

@@ -1,6 +1,7 @@
 //! Plain frames of a held packet's flow that do not join it: why the packet leaves.
 
-use super::held::{Head, Held, IP, TCP_AT, be16, be32, differ, word};
+use super::frame::Frame;
+use super::held::{Head, Held, IP, TCP_AT, be16, be32, byte, differ, word};
 use super::shape::{Shape, header_len};
 use super::tags::same_flow;
 use crate::parse::{L3_UNTAGGED, TCP_HEADER};
@@ -11,15 +12,15 @@ use crate::{Config, FlushReason, Profile};
 #[inline(always)]
 pub(super) fn why_not<P: Profile, S: Shape>(
     held: &Held,
-    head: &Head,
+    (frame, seen, head): (&Frame<'_>, &[u8], &S::Head),
     len: u32,
     config: &Config,
 ) -> FlushReason {
     let first = &held.head;
-    if differ(head, first, same_flow::<S>()) {
+    if differ(seen, first, same_flow::<S>()) {
         return FlushReason::None;
     }
-    let tcp = if S::IS_UDP { FlushReason::None } else { tcp::<P, S>(first, head) };
+    let tcp = if S::IS_UDP { FlushReason::None } else { tcp::<P, S>(first, frame.bytes, head) };
     if tcp != FlushReason::None {
         return tcp;
     }
@@ -52,7 +53,7 @@ pub(super) fn max_size<S: Shape>(config: &Config) -> u32 {
 const LEGACY_MAX_SIZE: u32 = 65_536;
 
 #[inline(always)]
-fn tcp<P: Profile, S: Shape>(first: &Head, head: &Head) -> FlushReason {
+fn tcp<P: Profile, S: Shape>(first: &Head, frame: &[u8], head: &S::Head) -> FlushReason {
     const WINDOW: u32 = 0xffff;
     let at = S::L4;
     let control = be32(head, at + TCP_AT.control);
@@ -68,18 +69,22 @@ fn tcp<P: Profile, S: Shape>(first: &Head, head: &Head) -> FlushReason {
     } else {
         // Equal flag words, so equally long.
         let options = at + TCP_HEADER as usize..header_len::<S>(head) as usize;
-        if head.get(options.clone()) == first.get(options) { FlushReason::None } else { FlushReason::Options }
+        if frame.get(options.clone()) == first.get(options) {
+            FlushReason::None
+        } else {
+            FlushReason::Options
+        }
     }
 }
 
 #[inline(always)]
-fn ipv4<P: Profile>(held: &Held, head: &Head) -> FlushReason {
+fn ipv4<P: Profile>(held: &Held, head: &(impl AsRef<[u8]> + ?Sized)) -> FlushReason {
     const DONT_FRAGMENT: u16 = 0x4000;
     let first = &held.head;
     let dont_fragment = be16(head, IP + 6) & DONT_FRAGMENT;
-    if head[IP + 8] != first[IP + 8] {
+    if byte(head, IP + 8) != first[IP + 8] {
         return FlushReason::Ttl;
-    } else if head[IP + 1] != first[IP + 1] {
+    } else if byte(head, IP + 1) != first[IP + 1] {
         return FlushReason::Tos;
     } else if dont_fragment != be16(first, IP + 6) & DONT_FRAGMENT {
         return FlushReason::DontFragment;
@@ -92,9 +97,9 @@ fn ipv4<P: Profile>(held: &Held, head: &Head) -> FlushReason {
 }
 
 #[inline(always)]
-fn ipv6(first: &Head, head: &Head) -> FlushReason {
+fn ipv6(first: &Head, head: &(impl AsRef<[u8]> + ?Sized)) -> FlushReason {
     const CLASS: u32 = 0x0ff0_0000;
-    if head[IP + 7] != first[IP + 7] {
+    if byte(head, IP + 7) != first[IP + 7] {
         FlushReason::Ttl
     } else if (be32(head, IP) ^ be32(first, IP)) & CLASS != 0 {
         FlushReason::Tos

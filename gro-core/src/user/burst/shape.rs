@@ -1,7 +1,7 @@
 //! The headers that the shortcut knows: Ethernet, IPv4 without options or IPv6 without extension headers, TCP or UDP. Where what is in
 //! them, and which of their bits may differ in a packet.
 
-use super::held::{HEAD, Head, IP, be16, in_host_order, word};
+use super::held::{HALF, HEAD, Head, IP, be16, byte, in_host_order, word};
 use crate::checksum::fold;
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, TCP_HEADER};
 
@@ -11,6 +11,9 @@ pub(super) const IPV6: u32 = L3_UNTAGGED + IPV6_HEADER;
 
 /// One of four stacks of headers.
 pub(super) trait Shape {
+    /// So many bytes of a frame that all fields without options are in them.
+    type Head: AsRef<[u8]>;
+    fn head(seen: &[u8]) -> Option<&Self::Head>;
     const IS_V4: bool;
     const IS_UDP: bool;
     /// Offset of the transport header.
@@ -29,34 +32,57 @@ pub(super) const UDP: u8 = 0x80;
 /// Length of a UDP header.
 pub(super) const UDP_HEADER: usize = 8;
 
+/// Bytes of Ethernet, IPv6, and TCP without options, and some more.
+pub(super) const TCP6: usize = 80;
+
 pub(super) struct Tcp4;
 pub(super) struct Tcp6;
 pub(super) struct Udp4;
 pub(super) struct Udp6;
 
 impl Shape for Tcp4 {
+    type Head = [u8; HALF];
+    #[inline(always)]
+    fn head(seen: &[u8]) -> Option<&[u8; HALF]> {
+        seen.first_chunk()
+    }
     const IS_V4: bool = true;
     const IS_UDP: bool = false;
 }
 
 impl Shape for Tcp6 {
+    type Head = [u8; TCP6];
+    #[inline(always)]
+    fn head(seen: &[u8]) -> Option<&[u8; TCP6]> {
+        seen.first_chunk()
+    }
     const IS_V4: bool = false;
     const IS_UDP: bool = false;
 }
 
 impl Shape for Udp4 {
+    type Head = [u8; HALF];
+    #[inline(always)]
+    fn head(seen: &[u8]) -> Option<&[u8; HALF]> {
+        seen.first_chunk()
+    }
     const IS_V4: bool = true;
     const IS_UDP: bool = true;
 }
 
 impl Shape for Udp6 {
+    type Head = [u8; HALF];
+    #[inline(always)]
+    fn head(seen: &[u8]) -> Option<&[u8; HALF]> {
+        seen.first_chunk()
+    }
     const IS_V4: bool = false;
     const IS_UDP: bool = true;
 }
 
 /// The [`Shape::NUMBER`] that a frame with a transport header at `l4` has if it has one.
 #[inline(always)]
-pub(super) fn shape_of(head: &Head, l4: u32) -> u8 {
+pub(super) fn shape_of(head: &[u8; HALF], l4: u32) -> u8 {
     let protocol = head[if l4 == IPV4 { Tcp4::PROTOCOL_AT } else { Tcp6::PROTOCOL_AT }];
     l4 as u8 | if protocol == PROTOCOL_UDP { UDP } else { 0 }
 }
@@ -142,33 +168,33 @@ pub(super) fn mask<S: Shape>(header_len: u32, equal: bool) -> &'static Head {
 
 /// Length of the frame, as the IP header states it.
 #[inline(always)]
-pub(super) fn stated_length<S: Shape>(head: &Head) -> u32 {
+pub(super) fn stated_length<S: Shape>(head: &S::Head) -> u32 {
     if S::IS_V4 { u32::from(be16(head, IP + 2)) + L3_UNTAGGED } else { u32::from(be16(head, IP + 4)) + IPV6 }
 }
 
 /// Bytes of all headers, as the TCP header says.
 #[inline(always)]
-pub(super) fn header_len<S: Shape>(head: &Head) -> u32 {
+pub(super) fn header_len<S: Shape>(head: &S::Head) -> u32 {
     let l4 = S::L4 as u32;
-    if S::IS_UDP { l4 + UDP_HEADER as u32 } else { l4 + u32::from(head[S::L4 + 12] >> 4) * 4 }
+    if S::IS_UDP { l4 + UDP_HEADER as u32 } else { l4 + u32::from(byte(head, S::L4 + 12) >> 4) * 4 }
 }
 
 /// Whether the UDP header says that there is a checksum, and a length that is the frame's.
 #[inline(always)]
-pub(super) fn is_udp_right<S: Shape>(head: &Head, len: usize) -> bool {
+pub(super) fn is_udp_right<S: Shape>(head: &S::Head, len: usize) -> bool {
     let stated = usize::from(be16(head, S::L4 + 4));
     has_checksum::<S>(head) && stated > UDP_HEADER && stated + S::L4 == len
 }
 
 /// Whether there is a checksum: only UDP can be without.
 #[inline(always)]
-pub(super) fn has_checksum<S: Shape>(head: &Head) -> bool {
+pub(super) fn has_checksum<S: Shape>(head: &S::Head) -> bool {
     !S::IS_UDP || be16(head, S::L4 + S::CHECK) != 0
 }
 
 /// Sum over the pseudo-header without its length, folded.
 #[inline(always)]
-pub(super) fn pseudo_sum<S: Shape>(head: &Head) -> u32 {
+pub(super) fn pseudo_sum<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
     let from = if S::IS_V4 { IP + 12 } else { IP + 8 };
     let mut wide = 0;
     let mut at = from;

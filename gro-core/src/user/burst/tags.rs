@@ -1,6 +1,6 @@
 //! Which held packet may be that of a frame's flow: by a number made of addresses and ports.
 
-use super::held::{HEAD, Head, IP, be16, long, word};
+use super::held::{HALF, HEAD, Head, IP, be16, long, word};
 use super::isa::Code;
 use super::shape::{IPV4, IPV6, Shape};
 use crate::table::{BUCKETS, DEPTH};
@@ -50,7 +50,7 @@ impl Tags {
 
 /// Where the transport header would be, and the tag; `None` if the frame is not IP at first sight.
 #[inline(always)]
-pub(super) fn classify(head: &Head) -> Option<(u32, u32)> {
+pub(super) fn classify(head: &[u8; HALF]) -> Option<(u32, u32)> {
     match be16(head, ETHERTYPE) {
         0x0800 => Some((IPV4, tag(long(head, IP + 12), word(head, IPV4 as usize)))),
         0x86dd => {

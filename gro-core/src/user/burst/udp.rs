@@ -3,7 +3,7 @@
 
 use super::core_way::long;
 use super::frame::Frame;
-use super::held::{Head, be16, is_right};
+use super::held::{be16, is_right};
 use super::isa::Code;
 use super::leave::pass;
 use super::receive::{NOT_FLUSHED, is_network_plain, start};
@@ -18,12 +18,12 @@ use crate::{Bypass, Config, Profile, UdpMode, tunnel};
 pub(super) fn begin<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, head): (&Frame<'_>, &Head),
+    (frame, seen): (&Frame<'_>, &[u8]),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    match classify(head) {
-        Some((IPV4, tag)) => begin_as::<P, I, Udp4, CHUNKS>(core, memory, (frame, head, tag), sink),
-        Some((IPV6, tag)) => begin_as::<P, I, Udp6, CHUNKS>(core, memory, (frame, head, tag), sink),
+    match seen.first_chunk().and_then(classify) {
+        Some((IPV4, tag)) => begin_as::<P, I, Udp4, CHUNKS>(core, memory, (frame, seen, tag), sink),
+        Some((IPV6, tag)) => begin_as::<P, I, Udp6, CHUNKS>(core, memory, (frame, seen, tag), sink),
         _ => long::<P, CHUNKS>(core, memory, (frame, 0), sink),
     }
 }
@@ -32,9 +32,10 @@ pub(super) fn begin<P: Profile, I: Code, const CHUNKS: usize>(
 fn begin_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, head, tag): (&Frame<'_>, &Head, u32),
+    (frame, seen, tag): (&Frame<'_>, &[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
+    let Some(head) = S::head(seen) else { return long::<P, CHUNKS>(core, memory, (frame, 0), sink) };
     match look::<I, S>(&core.config, frame, head) {
         Look::Plain => start::<P, S, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink),
         Look::Passes(why) => {
@@ -60,7 +61,7 @@ enum Look {
 
 /// The tests in the order of the core, whose parser (gro-core/src/parse) names the reasons.
 #[inline(always)]
-fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &Head) -> Look {
+fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &S::Head) -> Look {
     let len = frame.bytes.len();
     let is_whole = stated_length::<S>(head) as usize == len && len < 1 << 16 && len >= S::L4 + UDP_HEADER;
     if !is_network_plain::<S>(head) || !is_whole || is_tunnel(config, be16(head, S::L4 + 2)) {
