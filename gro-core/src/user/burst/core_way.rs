@@ -115,6 +115,8 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     if flow.outer.places | flow.chain_len | (shape ^ u32::from(held.shape)) != 0
         || flow.payload as usize > HEAD
     {
+        // It will not be plain for the next frame either.
+        held.shape = 0;
         return false;
     }
     held.keep_head(store.first(slot));

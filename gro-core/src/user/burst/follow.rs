@@ -12,6 +12,7 @@ use super::mismatch::{max_size, why_not};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
 use super::receive::{is_plain, start};
 use super::shape::{Shape, Tcp4, Tcp6, Udp4, Udp6, has_checksum, header_len, mask};
+use super::stacked;
 use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
 use super::{Core, Packet};
 use crate::coalesce::Action;
@@ -34,6 +35,11 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
         }
         Tcp6::NUMBER => {
             follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+        }
+        0 => {
+            let Some(frame) = frames.get(index) else { return index };
+            elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
+            index + 1
         }
         _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink),
     }
@@ -70,7 +76,7 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     let held = &memory.side.held[slot % Slot::COUNT];
     let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
     if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
-        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+        elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
         return index + 1;
     }
     let Lane { header_len, gso_size, .. } = memory.side.held[slot % Slot::COUNT].lane;
@@ -90,6 +96,24 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     }
     join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink);
     index + 1
+}
+
+/// A frame of which a packet that the shortcut cannot know may be held in `slot`.
+#[inline(never)]
+fn elsewhere<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, tag): (usize, &Frame<'_>, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let held = &memory.side.held[slot % Slot::COUNT];
+    let is_cores = held.segs > 0 && held.keeper == Keeper::Core;
+    let joins = is_cores
+        && make_room::<P, CHUNKS>(core, memory, slot, sink)
+        && stacked::join::<P, I, CHUNKS>(core, memory, (slot, frame), sink);
+    if !joins {
+        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+    }
 }
 
 /// Whether the frame behind this one has its hash, length and ports, so that a run of several is to be expected.

@@ -152,7 +152,8 @@ impl Lane {
             || len < header_len as usize
             || len >> 16 != 0
             || self.limit == 0
-            || S::IS_V4 && (be32(head, IP + 4) != self.next_id || network_sum(head) != network_sum(template))
+            || S::IS_V4
+                && (be32(head, IP + 4) != self.next_id || network_sum(head, IP) != network_sum(template, IP))
             || S::IS_UDP && !is_udp_right::<S>(head, len)
             || differ(seen, template, mask::<S>(header_len, false))
             || !is_right::<I, S>(frame, head)
@@ -331,12 +332,12 @@ fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> 
     differs
 }
 
-/// IPv4: sum of what varies in the headers of a flow, total length, identification and checksum, folded: the same in all that are
+/// Sum of what varies in the IPv4 headers at `l3` of a flow, total length, identification and checksum, folded: the same in all that are
 /// right.
 #[inline(always)]
-fn network_sum(head: &(impl AsRef<[u8]> + ?Sized)) -> u16 {
+pub(super) fn network_sum(head: &(impl AsRef<[u8]> + ?Sized), l3: usize) -> u16 {
     let half = |at: usize| u32::from(u16::from_ne_bytes(bytes(head, at)));
-    fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
+    fold(half(l3 + 2) + half(l3 + 4) + half(l3 + 10))
 }
 
 /// See [`Lane::id_sum`]; the identification is the upper half of `id`.

@@ -257,7 +257,7 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
-        let Side { holding, tags, held, store, header } = &mut *self.side;
+        let Side { holding, tags, held, store, header, .. } = &mut *self.side;
         *holding -= 1;
         let held = &mut held[slot.index()];
         tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;

@@ -32,6 +32,7 @@ mod follow;
 mod leave;
 mod mismatch;
 mod receive;
+mod stacked;
 mod udp;
 // what is on it
 mod frame;

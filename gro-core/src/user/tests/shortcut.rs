@@ -9,7 +9,8 @@ pub(super) struct Stream {
     next: Vec<Seg>,
     /// Length of most segments, if they come in runs.
     bulk: Option<usize>,
-    which: usize,
+    /// The flow of the last frame.
+    pub(super) which: usize,
 }
 
 impl Stream {
