@@ -38,6 +38,12 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
         }
         0 => {
             let Some(frame) = frames.get(index) else { return index };
+            if let Some(ahead) = frames.get(index + PAYLOAD_AHEAD)
+                && ahead.is_verified()
+            {
+                // In a tunnel it is read, whatever somebody vouched for.
+                prefetch_payload(ahead);
+            }
             elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
             index + 1
         }
