@@ -75,12 +75,12 @@ fn in_tunnel(frame: &[u8], n: u32, stream: &mut Stream) -> Bytes {
         outer.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
         outer.extend((inner.len() as u16).to_be_bytes());
         outer.extend([protocol, 64]);
-        outer.extend([flow; 32]);
+        outer.extend([flow & 4; 32]);
     } else {
         let mut ip = vec![0x45, 0];
         ip.extend((inner.len() as u16 + 20).to_be_bytes());
         ip.extend(id.to_be_bytes());
-        ip.extend([if flow < 6 { 0x40 } else { 0 }, 0, 64, protocol, 0, 0, 10, 9, 9, flow, 10, 9, 9, 1]);
+        ip.extend([if flow < 6 { 0x40 } else { 0 }, 0, 64, protocol, 0, 0, 10, 9, 9, flow & 4, 10, 9, 9, 1]);
         match stream.below(200) {
             0 => ip[1] = n as u8,
             1 => ip[3] ^= 1,
