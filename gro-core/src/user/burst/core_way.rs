@@ -3,11 +3,12 @@
 
 use super::follow::{limit, make_room};
 use super::frame::Frame;
-use super::held::{HEAD, ID_STEP, Keeper, Lane, be32, id_sum, in_host_order, length_sum, turns, weight};
+use super::held::{HEAD, ID_STEP, Keeper, Lane, be32};
 use super::leave::Path;
 use super::receive::bucket_of;
 use super::shape::{Shape, Tcp4, Tcp6, UDP, Udp4, Udp6};
 use super::store::{Memory, Side, slot_of};
+use super::sums::{id_sum, in_host_order, length_sum, turns, weight};
 use super::{Core, Packet};
 use crate::checksum::fold;
 use crate::datapath::{self, Input};

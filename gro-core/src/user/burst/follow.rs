@@ -3,8 +3,8 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Fate, HEAD, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ, differ_if, id_sum,
-    is_right, seq, turns,
+    Fate, HEAD, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ, differ_if, is_right,
+    seq,
 };
 use super::isa::Code;
 use super::leave::emit;
@@ -12,12 +12,12 @@ use super::mismatch::{max_size, why_not};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
 use super::receive::{is_plain, start};
 use super::shape::{Shape, Tcp4, Tcp6, Udp4, Udp6, has_checksum, header_len, mask};
-use super::stacked;
+use super::stacked::elsewhere;
 use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
+use super::sums::{id_sum, turns};
 use super::{Core, Packet};
 use crate::coalesce::Action;
 use crate::parse::L3_UNTAGGED;
-use crate::table::{BUCKETS, DEPTH};
 use crate::{FlushReason, Profile, Slot};
 
 /// Frames from `index` on, the first of which is probably of the packet in `slot`. Gives the index of the first that is still to be
@@ -103,52 +103,6 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     }
     join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink);
     index + 1
-}
-
-/// A frame of which a packet that the shortcut cannot know may be held in `slot`, or behind it in the bucket: many tunnels have the same
-/// where ports would be.
-#[inline(never)]
-fn elsewhere<P: Profile, I: Code, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    (slot, frame, tag): (usize, &Frame<'_>, u32),
-    sink: &mut impl FnMut(&Packet<'_>),
-) {
-    if !(joins_core::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
-        || joins_later::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink))
-    {
-        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn joins_later<P: Profile, I: Code, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    (slot, frame, tag): (usize, &Frame<'_>, u32),
-    sink: &mut impl FnMut(&Packet<'_>),
-) -> bool {
-    let bucket = slot / DEPTH;
-    (slot + 1..(bucket + 1) * DEPTH).any(|slot| {
-        memory.side.tags.0[bucket % BUCKETS][slot % DEPTH] == tag
-            && joins_core::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
-    })
-}
-
-/// Has a frame join a packet that the core keeps, if it is the next one.
-#[inline(always)]
-fn joins_core<P: Profile, I: Code, const CHUNKS: usize>(
-    core: &mut Core,
-    memory: &mut Memory<CHUNKS>,
-    (slot, frame): (usize, &Frame<'_>),
-    sink: &mut impl FnMut(&Packet<'_>),
-) -> bool {
-    let held = &memory.side.held[slot % Slot::COUNT];
-    held.segs > 0
-        && held.keeper == Keeper::Core
-        && make_room::<P, CHUNKS>(core, memory, slot, sink)
-        && stacked::join::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
 }
 
 /// Whether the frame behind this one has its hash, length and ports, so that a run of several is to be expected.

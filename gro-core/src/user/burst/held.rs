@@ -4,6 +4,7 @@ use super::frame::{Check, Frame};
 use super::isa::Code;
 use super::shape::{Shape, is_udp_right, mask, pseudo_sum, stated_length};
 use super::store::End;
+use super::sums::{network_sum, turns};
 use crate::FlushReason;
 use crate::checksum::fold;
 use crate::datapath::Meta;
@@ -219,30 +220,6 @@ pub(super) enum Fate {
 /// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
 pub(super) const UDP_SEGMENTS_MAX: u32 = 64;
 
-/// What [`Lane::turn`] changes by, with each segment of so many bytes.
-#[inline(always)]
-pub(super) fn turns(gso_size: u32) -> u8 {
-    (gso_size & 1) as u8 * 8
-}
-
-/// What a sum over so many segments has of a number that is in each of them: those at an odd offset have it turned, which is 256 times
-/// the number (RFC 1071 section 2). Folded.
-#[inline(always)]
-pub(super) fn weight(segs: u32, gso_size: u32) -> u32 {
-    let turned = if gso_size & 1 != 0 { segs / 2 } else { 0 };
-    u32::from(fold(segs + 255 * turned))
-}
-
-/// [`weight`] of what is different in the last one of several segments: their lengths, of which the payload is `bytes` in all.
-#[inline(always)]
-pub(super) fn length_sum(segs: u32, (header, gso_size, bytes): (u32, u32, u32)) -> u32 {
-    let before = segs.saturating_sub(1);
-    let last = bytes.wrapping_sub(before.wrapping_mul(gso_size));
-    let last = if before & gso_size & 1 != 0 { last << 8 } else { last };
-    let of = |weight: u32, number: u32| u32::from(fold(weight * number));
-    of(weight(segs, gso_size), header) + of(weight(before, gso_size), gso_size) + u32::from(fold(last))
-}
-
 /// One more identification.
 pub(super) const ID_STEP: u32 = 1 << 16;
 
@@ -332,21 +309,6 @@ fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> 
     differs
 }
 
-/// Sum of what varies in the IPv4 headers at `l3` of a flow, total length, identification and checksum, folded: the same in all that are
-/// right.
-#[inline(always)]
-pub(super) fn network_sum(head: &(impl AsRef<[u8]> + ?Sized), l3: usize) -> u16 {
-    let half = |at: usize| u32::from(u16::from_ne_bytes(bytes(head, at)));
-    fold(half(l3 + 2) + half(l3 + 4) + half(l3 + 10))
-}
-
-/// See [`Lane::id_sum`]; the identification is the upper half of `id`.
-#[inline(always)]
-pub(super) fn id_sum(id: u32, head: &(impl AsRef<[u8]> + ?Sized)) -> u16 {
-    let sum = (id >> 16) + u32::from(be16(head, IP + 10));
-    (sum + (sum >> 16)) as u16
-}
-
 /// Whether the TCP or UDP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
 pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
@@ -362,14 +324,6 @@ fn verifies<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
         Check::None | Check::Unnecessary => I::sum(segment),
     };
     fold(pseudo_sum::<S>(head) + segment.len() as u32 + u32::from(sum)) == 0xffff
-}
-
-/// A sum of words as they lie in memory, folded, as a number.
-#[inline(always)]
-pub(super) fn in_host_order(wide: u64) -> u16 {
-    let wide = (wide & 0xffff_ffff) + (wide >> 32);
-    let wide = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-    u16::from_be(fold(wide as u32))
 }
 
 #[inline(always)]
@@ -401,6 +355,6 @@ pub(super) fn long(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u64 {
 
 /// As one load: put together of single bytes, a compiler takes words apart again to share them.
 #[inline(always)]
-fn bytes<const N: usize>(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> [u8; N] {
+pub(super) fn bytes<const N: usize>(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> [u8; N] {
     head.as_ref().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }

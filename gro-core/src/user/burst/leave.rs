@@ -2,10 +2,11 @@
 
 use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HALF, Held, Keeper, in_host_order, length_sum, weight, word};
+use super::held::{HALF, Held, Keeper, word};
 use super::isa::{Isa, sum_with};
 use super::shape::{IPV6, Shape, Tcp4, Tcp6, Udp4, Udp6, pseudo_sum, shape_of};
 use super::store::{Memory, Side, Store};
+use super::sums::{in_host_order, length_sum, weight};
 use super::tags::classify;
 use super::{Core, Summed};
 use crate::checksum::{field, fold, replace};

@@ -1,7 +1,8 @@
 //! The headers that the shortcut knows: Ethernet, IPv4 without options or IPv6 without extension headers, TCP or UDP. Where what is in
 //! them, and which of their bits may differ in a packet.
 
-use super::held::{HALF, HEAD, Head, IP, be16, byte, in_host_order, word};
+use super::held::{HALF, HEAD, Head, IP, be16, byte, word};
+use super::sums::in_host_order;
 use crate::checksum::fold;
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, TCP_HEADER};
 

@@ -1,17 +1,67 @@
 //! Frames that continue a packet of the core's: in a tunnel, or behind IPv6 extension headers. The core parsed the first frame; a
 //! follower whose headers are the same, but for what may differ, needs no parser. All but joining is left to the core.
 
+use super::core_way::long;
+use super::follow::make_room;
 use super::frame::{Check, Frame};
-use super::held::{HEAD, Head, Keeper, PSH, be16, be32, byte, differ, network_sum};
+use super::held::{HEAD, Head, Keeper, PSH, be16, be32, byte, differ};
 use super::isa::Code;
 use super::leave::emit;
 use super::store::{Memory, Side, slot_of};
+use super::sums::network_sum;
 use super::{Core, Packet};
 use crate::checksum::{fold, halves};
 use crate::coalesce::Action;
 use crate::flow::{FIXED, FIXED_OUTER, Flow};
+use crate::table::{BUCKETS, DEPTH};
 use crate::user::sum;
 use crate::{FlushReason, Profile, Slot, Table};
+
+/// A frame of which a packet that the shortcut cannot know may be held in `slot`, or behind it in the bucket: many tunnels have the same
+/// where ports would be.
+#[inline(never)]
+pub(super) fn elsewhere<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, tag): (usize, &Frame<'_>, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    if !(joins_core::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
+        || joins_later::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink))
+    {
+        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn joins_later<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, tag): (usize, &Frame<'_>, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> bool {
+    let bucket = slot / DEPTH;
+    (slot + 1..(bucket + 1) * DEPTH).any(|slot| {
+        memory.side.tags.0[bucket % BUCKETS][slot % DEPTH] == tag
+            && joins_core::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
+    })
+}
+
+/// Has a frame join a packet that the core keeps, if it is the next one.
+#[inline(always)]
+fn joins_core<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame): (usize, &Frame<'_>),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> bool {
+    let held = &memory.side.held[slot % Slot::COUNT];
+    held.segs > 0
+        && held.keeper == Keeper::Core
+        && make_room::<P, CHUNKS>(core, memory, slot, sink)
+        && join::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
+}
 
 /// Which bits of the headers must be equal in packets whose headers lie as they did in the last one.
 #[derive(Clone, Copy, Debug)]
