@@ -63,7 +63,9 @@ fn in_tunnel(frame: &[u8], n: u32, stream: &mut Stream) -> Bytes {
     let (flow, is_v6) = (stream.which as u8, frame[12] == 0x86);
     let (protocol, inner) = match flow % 4 {
         0 => {
-            let udp = [50_000, 4789, frame.len() as u16 + 16, 0].map(u16::to_be_bytes).concat();
+            // Of one flow the outer checksum is wrong, which only matters where nobody vouched for it.
+            let check = if flow == 8 { 0x1234 } else { 0 };
+            let udp = [50_000, 4789, frame.len() as u16 + 16, check].map(u16::to_be_bytes).concat();
             (17, [&udp[..], &[8, 0, 0, 0, 0, 0, flow, 0], frame].concat())
         }
         1 => (47, [&[0, 0], &frame[12..]].concat()),

@@ -71,6 +71,8 @@ impl Stream {
             18 => self.next[which].seq = u32::MAX - 150,
             19..=22 => now.flags = 0x18,
             23 => now.flags = [0x90, 0xd0, 0x50, 0x11, 0x19][usize::from(value % 5)],
+            24..=39 if self.bulk.is_some() => now.id = now.id.wrapping_sub(1 + value % 2),
+            40..=55 if self.bulk.is_some() => now.break_l4 = true,
             _ => {}
         }
         let mut bytes = now.bytes().to_vec();
