@@ -21,7 +21,7 @@ impl Stream {
 
     /// Of flows in runs of equal segments, half of them UDP, that are damaged less often.
     pub(super) fn bulk(seed: u64) -> Self {
-        let len = [1, 7, 100, 101, 640, 1447][(seed % 6) as usize];
+        let len = [1, 101, 7, 640, 1447, 100][(seed % 6) as usize];
         let mut stream = Self { bulk: Some(len), ..Self::new(seed) };
         for flow in stream.next.iter_mut().skip(6) {
             flow.udp = true;
@@ -72,7 +72,7 @@ impl Stream {
             19..=22 => now.flags = 0x18,
             23 => now.flags = [0x90, 0xd0, 0x50, 0x11, 0x19][usize::from(value % 5)],
             24..=39 if self.bulk.is_some() => now.id = now.id.wrapping_sub(1 + value % 2),
-            40..=55 if self.bulk.is_some() => now.break_l4 = true,
+            40..=79 if self.bulk.is_some() => now.break_l4 = true,
             _ => {}
         }
         let mut bytes = now.bytes().to_vec();
