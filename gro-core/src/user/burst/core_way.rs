@@ -3,10 +3,12 @@
 
 use super::follow::{limit, make_room};
 use super::frame::Frame;
-use super::held::{HEAD, ID_STEP, IPV4, IPV6, Keeper, Lane, be32, id_sum, in_host_order};
+use super::held::{HEAD, ID_STEP, Keeper, Lane, be32};
 use super::leave::Path;
 use super::receive::bucket_of;
+use super::shape::{Shape, Tcp4, Tcp6, UDP, Udp4, Udp6};
 use super::store::{Memory, Side, slot_of};
+use super::sums::{id_sum, in_host_order, length_sum, turns, weight};
 use super::{Core, Packet};
 use crate::checksum::fold;
 use crate::datapath::{self, Input};
@@ -88,7 +90,7 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
             flow.segs = held.segs;
             flow.bytes = lane.bytes;
             flow.next_seq = lane.next_seq;
-            let others = others(flow) + u32::from(lane.push);
+            let others = others(flow) + lane.push_sum();
             flow.payload_sum = u32::from(!fold(u32::from(in_host_order(lane.sum)) + others));
             flow.control |= u32::from(lane.push) << 16;
         }
@@ -110,17 +112,21 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     let place = slot_of(slot);
     let Some((list, _)) = table.bucket(u32::from(place.bucket)) else { return false };
     let flow = list.flow(place.way);
-    if flow.udp | flow.outer.places | flow.chain_len | (flow.l4 ^ u32::from(held.l4)) != 0
+    let shape = flow.l4 | if flow.udp != 0 { u32::from(UDP) } else { 0 };
+    if flow.outer.places | flow.chain_len | (shape ^ u32::from(held.shape)) != 0
         || flow.payload as usize > HEAD
     {
+        // It will not be plain for the next frame either.
+        held.shape = 0;
         return false;
     }
     held.keep_head(store.first(slot));
-    let sizes = (flow.payload, flow.gso_size);
-    let limit = if flow.l4 == IPV4 {
-        limit::<P, IPV4>(core, &held.head, sizes)
-    } else {
-        limit::<P, IPV6>(core, &held.head, sizes)
+    let limit = match held.shape {
+        Tcp4::NUMBER => Tcp4::head(&held.head).map_or(0, |head| limit::<P, Tcp4>(core, head, flow.payload)),
+        Tcp6::NUMBER => Tcp6::head(&held.head).map_or(0, |head| limit::<P, Tcp6>(core, head, flow.payload)),
+        Udp4::NUMBER => Udp4::head(&held.head).map_or(0, |head| limit::<P, Udp4>(core, head, flow.payload)),
+        Udp6::NUMBER => Udp6::head(&held.head).map_or(0, |head| limit::<P, Udp6>(core, head, flow.payload)),
+        _ => 0,
     };
     if limit == 0 {
         return false;
@@ -138,6 +144,7 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
         header_len: flow.payload as u8,
         push: 0,
         fixed_id,
+        turn: turns(flow.segs & flow.gso_size),
     };
     held.keeper = Keeper::Lane;
     true
@@ -145,6 +152,8 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
 
 /// What, with [`Lane::sum`] and the payload of all segments, sums to zero.
 fn others(flow: &Flow) -> u32 {
-    let lengths = flow.segs * (flow.payload - flow.l4) + flow.bytes;
-    u32::from(fold(flow.segs * (flow.common_sum + (flow.control >> 16)))) + u32::from(fold(lengths))
+    let common = u32::from(fold(flow.common_sum + (flow.control >> 16)));
+    let lengths = length_sum(flow.segs, (flow.payload - flow.l4, flow.gso_size, flow.bytes));
+    // UDP has its length in its header once more.
+    u32::from(fold(weight(flow.segs, flow.gso_size) * common)) + (lengths << flow.udp)
 }

@@ -3,14 +3,18 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Head, ID_STEP, IPV4, IPV6, Keeper, Lane, Segment, be32, differ, header_len, id_sum, is_right, mask,
+    Fate, HEAD, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ, differ_if, is_right,
+    seq,
 };
 use super::isa::Code;
 use super::leave::emit;
-use super::mismatch::why_not;
+use super::mismatch::{max_size, why_not};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
 use super::receive::{is_plain, start};
+use super::shape::{Shape, Tcp4, Tcp6, Udp4, Udp6, has_checksum, header_len, mask};
+use super::stacked::elsewhere;
 use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
+use super::sums::{id_sum, turns};
 use super::{Core, Packet};
 use crate::coalesce::Action;
 use crate::parse::L3_UNTAGGED;
@@ -23,82 +27,130 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (head, tag): (&Head, u32),
+    (seen, tag): (&[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
-    if u32::from(memory.side.held[slot % Slot::COUNT].l4) == IPV4 {
-        follow_as::<P, I, IPV4, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+    match memory.side.held[slot % Slot::COUNT].shape {
+        Tcp4::NUMBER => {
+            follow_as::<P, I, Tcp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+        }
+        Tcp6::NUMBER => {
+            follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+        }
+        0 => {
+            let Some(frame) = frames.get(index) else { return index };
+            if let Some(ahead) = frames.get(index + PAYLOAD_AHEAD)
+                && ahead.is_verified()
+            {
+                // In a tunnel it is read, whatever somebody vouched for.
+                prefetch_payload(ahead);
+            }
+            elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
+            index + 1
+        }
+        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink),
+    }
+}
+
+/// The same for UDP, out of the way of TCP.
+#[inline(never)]
+fn follow_udp<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (frames, index, slot): (&[Frame<'_>], usize, usize),
+    (seen, tag): (&[u8], u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> usize {
+    if memory.side.held[slot % Slot::COUNT].shape == Udp4::NUMBER {
+        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
     } else {
-        follow_as::<P, I, IPV6, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink)
+        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
     }
 }
 
 #[inline(always)]
-fn follow_as<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
+fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (head, tag): (&Head, u32),
+    (seen, tag): (&[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     let Some(frame) = frames.get(index) else { return index };
     if memory.side.held[slot % Slot::COUNT].keeper == Keeper::Nobody {
-        learn::<P, L4, CHUNKS>(core, &mut memory.side, slot);
+        learn::<P, S, CHUNKS>(core, &mut memory.side, slot);
     }
     let held = &memory.side.held[slot % Slot::COUNT];
     let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
     if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
-        long::<P, CHUNKS>(core, memory, (frame, tag), sink);
+        elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
         return index + 1;
     }
-    let end = if is_next_likely::<L4>(frames, index) {
-        I::run::<L4, CHUNKS>((core, memory), frames, (slot, index))
+    let Lane { header_len, gso_size, .. } = memory.side.held[slot % Slot::COUNT].lane;
+    let end = if frame.bytes.len() != usize::from(header_len) + usize::from(gso_size) {
+        index
+    } else if gso_size & 1 == 0 && is_next_likely::<S>(frames, index) {
+        if frame.bytes.len() >= HEAD {
+            I::run::<S, false, CHUNKS>((core, memory), frames, (slot, index))
+        } else {
+            I::run::<S, true, CHUNKS>((core, memory), frames, (slot, index))
+        }
     } else {
-        index + usize::from(one::<I, L4, CHUNKS>(core, memory, (slot, frame, head)))
+        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame, seen)))
     };
     if end > index {
         return end;
     }
-    join::<P, I, L4, CHUNKS>(core, memory, (slot, frame, head, tag), sink);
+    join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink);
     index + 1
 }
 
-/// Whether the frame behind this one has its hash and ports, so that a run of several is to be expected.
+/// Whether the frame behind this one has its hash, length and ports, so that a run of several is to be expected.
 #[inline(always)]
-fn is_next_likely<const L4: u32>(frames: &[Frame<'_>], index: usize) -> bool {
-    let ports = L4 as usize..L4 as usize + 4;
+fn is_next_likely<S: Shape>(frames: &[Frame<'_>], index: usize) -> bool {
+    let ports = S::L4..S::L4 + 4;
     let (Some(this), Some(next)) = (frames.get(index), frames.get(index + 1)) else { return false };
-    this.key == next.key && this.bytes.get(ports.clone()) == next.bytes.get(ports)
+    this.key == next.key
+        && this.bytes.len() == next.bytes.len()
+        && this.bytes.get(ports.clone()) == next.bytes.get(ports)
 }
 
 /// As [`run`], of one frame: without what a loop keeps at hand.
 #[inline(always)]
-fn one<I: Code, const L4: u32, const CHUNKS: usize>(
+fn one<I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, head): (usize, &Frame<'_>, &Head),
+    (slot, frame, seen): (usize, &Frame<'_>, &[u8]),
 ) -> bool {
+    let Some(head) = S::head(seen) else { return false };
     let held = &memory.side.held[slot % Slot::COUNT];
     let lane = &held.lane;
     let (header_len, gso_size) = (usize::from(lane.header_len), u32::from(lane.gso_size));
-    let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
+    let (seq, id) = (seq::<S>(head), be32(head, 18));
     if frame.key != held.key
         || frame.bytes.len() != header_len + gso_size as usize
         || lane.bytes + gso_size >= lane.limit
         || seq != lane.next_seq
-        || L4 == IPV4 && (id != lane.next_id || id_sum(id, head) != lane.id_sum)
-        || differ(head, &held.head, mask::<L4>(header_len as u32, true))
-        || !is_right::<I, L4>(frame, head)
+        || S::IS_UDP && held.segs + 1 >= UDP_SEGMENTS_MAX
+        || !has_checksum::<S>(head)
+        || S::IS_V4 && (id != lane.next_id || id_sum(id, head) != lane.id_sum)
+        || differ(seen, &held.head, mask::<S>(header_len as u32, true))
+        || !is_right::<I, S>(frame, head)
     {
         return false;
     }
-    append(core, &mut memory.side, (slot, frame, &Segment::of::<L4>(head, gso_size)), FlushReason::None);
+    append::<S, CHUNKS>(
+        core,
+        &mut memory.side,
+        (slot, frame, &Segment::of::<S>(head, gso_size)),
+        FlushReason::None,
+    );
     true
 }
 
 /// What a segment that joins changes; `close` is why the packet then leaves.
 #[inline(always)]
-fn append<const CHUNKS: usize>(
+fn append<S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     side: &mut Side<CHUNKS>,
     (slot, frame, segment): (usize, &Frame<'_>, &Segment),
@@ -106,7 +158,7 @@ fn append<const CHUNKS: usize>(
 ) {
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
-    held.lane.join(segment);
+    held.lane.join::<S>(segment);
     store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
     core.state.counters.arrived(frame.len());
     core.state.counters.merged_segments += 1;
@@ -119,22 +171,23 @@ fn append<const CHUNKS: usize>(
 
 /// As [`run`]: in one way or the other, as the first frame has its checksum.
 #[inline(always)]
-pub(super) fn any_run<I: Code, const L4: u32, const CHUNKS: usize>(
+pub(super) fn any_run<I: Code, S: Shape, const SHORT: bool, const CHUNKS: usize>(
     (core, memory): (&mut Core, &mut Memory<CHUNKS>),
     frames: &[Frame<'_>],
     (slot, index): (usize, usize),
 ) -> usize {
     if frames.get(index).is_some_and(Frame::is_verified) {
-        run::<I, L4, false, CHUNKS>((core, memory), frames, (slot, index))
+        run::<I, S, false, SHORT, CHUNKS>((core, memory), frames, (slot, index))
     } else {
-        run::<I, L4, true, CHUNKS>((core, memory), frames, (slot, index))
+        run::<I, S, true, SHORT, CHUNKS>((core, memory), frames, (slot, index))
     }
 }
 
 /// Has frames from `index` on join the packet in `slot`, for as long as they are what its first frame lets expect: equally long, with
-/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for.
+/// the same flags, in order. Gives the index of the first that is not. Checksums are verified, or all vouched for; the length is even, so
+/// that no sum is turned.
 #[inline(always)]
-fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
+fn run<I: Code, S: Shape, const VERIFIES: bool, const SHORT: bool, const CHUNKS: usize>(
     (core, memory): (&mut Core, &mut Memory<CHUNKS>),
     frames: &[Frame<'_>],
     (slot, index): (usize, usize),
@@ -145,7 +198,8 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
         held.lane;
     let (header_len, gso_size) = (usize::from(header_len), u32::from(gso_size));
     let frame_len = header_len + gso_size as usize;
-    let mask = mask::<L4>(header_len as u32, true);
+    let mask = mask::<S>(header_len as u32, true);
+    let seq_step = if S::IS_UDP { 0 } else { gso_size };
     let id_step = if fixed_id { 0 } else { ID_STEP };
     let (mut digest, before) = (core.state.digest, core.state.frames());
     let word = Action::Merge as u32 ^ (slot as u32) << 2;
@@ -155,6 +209,10 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
     if bytes + most * gso_size >= limit {
         most = limit.saturating_sub(bytes + 1) / gso_size.max(1);
     }
+    if S::IS_UDP {
+        // With the last one it leaves.
+        most = most.min((UDP_SEGMENTS_MAX - 1).saturating_sub(held.segs));
+    }
     let mut joined = 0;
     for (frame, place) in rest.iter().zip(store.room(held.end, most)) {
         if frame.key != held.key || frame.bytes.len() != frame_len {
@@ -163,14 +221,17 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
         if !VERIFIES && !frame.is_verified() {
             break;
         }
-        let (Some(head), Some(payload)) = (frame.bytes.first_chunk(), frame.bytes.get(header_len..)) else {
+        let (Some(head), Some(payload)) = (S::head(frame.bytes), frame.bytes.get(header_len..)) else {
             break;
         };
-        let (seq, id) = (be32(head, L4 as usize + 4), be32(head, 18));
-        if seq != next_seq || L4 == IPV4 && (id != next_id || id_sum(id, head) != held.lane.id_sum) {
+        let (seq, id) = (seq::<S>(head), be32(head, 18));
+        if seq != next_seq
+            || !has_checksum::<S>(head)
+            || S::IS_V4 && (id != next_id || id_sum(id, head) != held.lane.id_sum)
+        {
             break;
         }
-        if differ(head, &held.head, mask) || VERIFIES && !is_right::<I, L4>(frame, head) {
+        if differ_if::<SHORT>(frame.bytes, &held.head, mask) || VERIFIES && !is_right::<I, S>(frame, head) {
             break;
         }
         if let Some(frame) = rest.get(joined + AHEAD) {
@@ -181,9 +242,9 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
         }
         joined += 1;
         *place = Iov::new(payload).erase();
-        next_seq = next_seq.wrapping_add(gso_size);
+        next_seq = next_seq.wrapping_add(seq_step);
         next_id = next_id.wrapping_add(id_step);
-        sum += Segment::of::<L4>(head, gso_size).sum;
+        sum += Segment::of::<S>(head, gso_size).sum;
         digest.mix(word, before.wrapping_add(joined as u32) ^ seq);
     }
     if joined > 0 {
@@ -205,35 +266,50 @@ fn run<I: Code, const L4: u32, const VERIFIES: bool, const CHUNKS: usize>(
 /// A frame that is not the usual next one of the packet in `slot`: it joins with PSH, or is shorter, and the packet leaves with it, or it
 /// does not join, and the packet leaves before it.
 #[inline(never)]
-fn join<P: Profile, I: Code, const L4: u32, const CHUNKS: usize>(
+fn join<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, head, tag): (usize, &Frame<'_>, &Head, u32),
+    (slot, frame, seen, tag): (usize, &Frame<'_>, &[u8], u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
+    let Some(head) = S::head(seen) else { return long::<P, CHUNKS>(core, memory, (frame, tag), sink) };
     let held = &memory.side.held[slot % Slot::COUNT];
     if held.key != frame.key {
         return long::<P, CHUNKS>(core, memory, (frame, tag), sink);
     }
-    if let Some(segment) = held.lane.next::<I, L4>(frame, head, &held.head) {
-        let close = if segment.push != 0 {
-            FlushReason::Push
-        } else if segment.len < u32::from(held.lane.gso_size) {
-            FlushReason::Short
-        } else {
-            FlushReason::None
-        };
-        append(core, &mut memory.side, (slot, frame, &segment), close);
-        if close != FlushReason::None {
-            emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
+    match held.lane.judge::<I, S>(frame, seen, &held.head) {
+        Fate::Joins(segment) => {
+            let close = held.lane.closes::<S>(&segment, held.segs);
+            append::<S, CHUNKS>(core, &mut memory.side, (slot, frame, &segment), close);
+            if close != FlushReason::None {
+                emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
+            }
         }
-    } else if is_plain::<I, L4>(frame, head)
-        && let len = frame.len() - header_len::<L4>(head)
-        && let why = why_not::<P, L4>(held, head, len, &core.config)
+        Fate::Leaves(why) => {
+            emit::<P, CHUNKS>(core, memory, (slot_of(slot), why), sink);
+            start::<P, S, CHUNKS>(core, memory, (frame, head, tag), (why, slot_of(slot)), sink);
+        }
+        Fate::Unknown => mismatch::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink),
+    }
+}
+
+/// A frame that differs in more than lengths and places.
+#[inline(never)]
+fn mismatch<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame, seen, tag): (usize, &Frame<'_>, &[u8], u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    let held = &memory.side.held[slot % Slot::COUNT];
+    if let Some(head) = S::head(seen)
+        && is_plain::<I, S>(frame, head)
+        && let len = frame.len() - header_len::<S>(head)
+        && let why = why_not::<P, S>(held, (frame, seen, head), len, &core.config)
         && why != FlushReason::None
     {
         emit::<P, CHUNKS>(core, memory, (slot_of(slot), why), sink);
-        start::<P, L4, CHUNKS>(core, memory, (frame, head, tag), (why, slot_of(slot)), sink);
+        start::<P, S, CHUNKS>(core, memory, (frame, head, tag), (why, slot_of(slot)), sink);
     } else {
         long::<P, CHUNKS>(core, memory, (frame, tag), sink);
     }
@@ -274,41 +350,38 @@ pub(super) fn make_room<P: Profile, const CHUNKS: usize>(
 
 /// What followers of a single plain frame are compared with.
 #[inline(always)]
-fn learn<P: Profile, const L4: u32, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
+fn learn<P: Profile, S: Shape, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
     let frame = store.first(slot);
     held.keep_head(frame);
     // Not from the copy, which is still on its way.
-    let head = frame.first_chunk().unwrap_or(&held.head);
-    let header_len = header_len::<L4>(head);
-    let segment = Segment::of::<L4>(head, (frame.len() as u32).wrapping_sub(header_len));
+    let Some(head) = S::head(frame).or_else(|| S::head(&held.head)) else { return };
+    let header_len = header_len::<S>(head);
+    let segment = Segment::of::<S>(head, (frame.len() as u32).wrapping_sub(header_len));
     held.lane = Lane {
         sum: segment.sum,
-        next_seq: segment.seq.wrapping_add(segment.len),
+        next_seq: segment.next_seq::<S>(),
         next_id: be32(head, 18).wrapping_add(ID_STEP),
         bytes: segment.len,
-        limit: limit::<P, L4>(core, head, (header_len, segment.len)),
+        limit: limit::<P, S>(core, head, header_len),
         id_sum: id_sum(be32(head, 18), head),
         gso_size: segment.len as u16,
         header_len: header_len as u8,
         push: 0,
         fixed_id: false,
+        turn: turns(segment.len),
     };
     held.end = store.start(slot, header_len as usize);
     held.keeper = Keeper::Lane;
 }
 
-/// See [`Lane::limit`]. A segment of odd length would turn the sums of those behind it, and one with CWR never joins where the profile
-/// says so.
+/// See [`Lane::limit`]. A segment with CWR never joins where the profile says so.
 #[inline(always)]
-pub(super) fn limit<P: Profile, const L4: u32>(
-    core: &Core,
-    head: &Head,
-    (header_len, gso_size): (u32, u32),
-) -> u32 {
-    let control = u32::from(head[L4 as usize + 13]) << 16;
-    let is_alone = gso_size & 1 != 0 || control & P::CONTROL_ALONE != 0;
-    let max_size = if L4 == IPV4 { core.config.gro_ipv4_max_size } else { core.config.gro_max_size };
-    if is_alone { 0 } else { max_size.saturating_sub(header_len - L3_UNTAGGED) }
+pub(super) fn limit<P: Profile, S: Shape>(core: &Core, head: &S::Head, header_len: u32) -> u32 {
+    let control = if S::IS_UDP { 0 } else { u32::from(byte(head, S::L4 + 13)) << 16 };
+    if control & P::CONTROL_ALONE != 0 {
+        return 0;
+    }
+    max_size::<S>(&core.config).saturating_sub(header_len - L3_UNTAGGED)
 }

@@ -2,20 +2,21 @@
 
 use super::frame::{Check, Frame};
 use super::isa::Code;
+use super::shape::{Shape, is_udp_right, mask, pseudo_sum, stated_length};
 use super::store::End;
+use super::sums::{network_sum, turns};
+use crate::FlushReason;
 use crate::checksum::fold;
 use crate::datapath::Meta;
-use crate::parse::{IPV6_HEADER, L3_UNTAGGED, TCP_HEADER};
+use crate::parse::L3_UNTAGGED;
 use crate::user::sum;
 
-/// Bytes that are compared: Ethernet, IPv6 and TCP with all options take 114.
+/// Bytes that are kept and compared: Ethernet, IPv6 and TCP with all options take 114.
 pub(super) const HEAD: usize = 128;
 /// The first bytes of a frame; behind a shorter frame is anything.
 pub(super) type Head = [u8; HEAD];
-
-/// Offset of the TCP header behind an IPv4 header without options, and behind an IPv6 header without extension headers.
-pub(super) const IPV4: u32 = L3_UNTAGGED + 20;
-pub(super) const IPV6: u32 = L3_UNTAGGED + IPV6_HEADER;
+/// Bytes that a frame to be compared has at least: half of a [`Head`].
+pub(super) const HALF: usize = HEAD / 2;
 
 /// Offsets in a TCP header.
 pub(super) struct TcpAt {
@@ -50,8 +51,8 @@ pub(super) struct Held {
     pub(super) keeper: Keeper,
     /// Whether the first frame's checksum was vouched for.
     pub(super) verified: bool,
-    /// Offset of the TCP header of a packet that may be plain, else 0.
-    pub(super) l4: u8,
+    /// [`Shape::NUMBER`] of a packet that may be plain, else 0.
+    pub(super) shape: u8,
 }
 
 /// Who knows of a packet what followers are compared with.
@@ -70,7 +71,8 @@ pub(super) enum Keeper {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Lane {
-    /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer.
+    /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer. Turned where the payload
+    /// of the segment starts at an odd offset (see [`Lane::turn`]).
     pub(super) sum: u64,
     pub(super) next_seq: u32,
     /// Payload bytes held, and what they stay below: 0 if none may join here.
@@ -86,6 +88,8 @@ pub(super) struct Lane {
     pub(super) push: u8,
     /// IPv4: all segments have the identification of the first.
     pub(super) fixed_id: bool,
+    /// Bits by which the next segment's sum is turned: 8 where its payload starts at an odd offset, else 0.
+    pub(super) turn: u8,
 }
 
 const _: () = assert!(size_of::<Held>() == 3 * 64);
@@ -104,6 +108,7 @@ impl Held {
             header_len: 0,
             push: 0,
             fixed_id: false,
+            turn: 0,
         },
         key: 0,
         age: 0,
@@ -113,15 +118,19 @@ impl Held {
         segs: 0,
         keeper: Keeper::Nobody,
         verified: false,
-        l4: 0,
+        shape: 0,
     };
 
     /// Copies the first bytes of the first frame; what is behind them in a shorter one is compared under no mask.
     #[inline(always)]
     pub(super) fn keep_head(&mut self, frame: &[u8]) {
-        match frame.first_chunk::<HEAD>() {
-            Some(head) => self.head.copy_from_slice(head),
-            None => self.head[..frame.len()].copy_from_slice(frame),
+        match (frame.first_chunk::<HEAD>(), frame.first_chunk::<HALF>(), frame.last_chunk::<HALF>()) {
+            (Some(head), ..) => self.head.copy_from_slice(head),
+            (None, Some(first), Some(last)) => {
+                self.head[..HALF].copy_from_slice(first);
+                self.head[frame.len() - HALF..frame.len()].copy_from_slice(last);
+            }
+            _ => self.head[..frame.len()].copy_from_slice(frame),
         }
     }
 
@@ -133,39 +142,83 @@ impl Held {
 }
 
 impl Lane {
-    /// The segment, if it joins the packet whose first frame has `template`.
+    /// What becomes of a frame, and of the packet, whose first frame has `template`.
     #[inline(always)]
-    pub(super) fn next<I: Code, const L4: u32>(
-        &self,
-        frame: &Frame<'_>,
-        head: &Head,
-        template: &Head,
-    ) -> Option<Segment> {
+    pub(super) fn judge<I: Code, S: Shape>(&self, frame: &Frame<'_>, seen: &[u8], template: &Head) -> Fate {
+        let Some(head) = S::head(seen) else { return Fate::Unknown };
         let len = frame.bytes.len();
-        let segment = Segment::of::<L4>(head, (len as u32).wrapping_sub(u32::from(self.header_len)));
-        if stated_length::<L4>(head) as usize != len
-            || segment.seq != self.next_seq
-            || L4 == IPV4
-                && (be32(head, IP + 4) != self.next_id || network_sum(head) != network_sum(template))
-            || segment.len.wrapping_sub(1) >= u32::from(self.gso_size)
-            || differ(head, template, mask::<L4>(u32::from(self.header_len), false))
-            || !is_right::<I, L4>(frame, head)
+        let header_len = u32::from(self.header_len);
+        let segment = Segment::of::<S>(head, (len as u32).wrapping_sub(header_len));
+        if stated_length::<S>(head) as usize != len
+            || len < header_len as usize
+            || len >> 16 != 0
+            || self.limit == 0
+            || S::IS_V4
+                && (be32(head, IP + 4) != self.next_id || network_sum(head, IP) != network_sum(template, IP))
+            || S::IS_UDP && !is_udp_right::<S>(head, len)
+            || differ(seen, template, mask::<S>(header_len, false))
+            || !is_right::<I, S>(frame, head)
         {
-            return None;
+            return Fate::Unknown;
         }
-        (self.bytes.wrapping_add(segment.len) < self.limit).then_some(segment)
+        // All that may be different now are lengths, the sequence number and PSH.
+        if segment.len == 0 {
+            Fate::Leaves(FlushReason::Empty)
+        } else if segment.len > u32::from(self.gso_size) {
+            Fate::Leaves(FlushReason::Larger)
+        } else if segment.seq != self.next_seq {
+            Fate::Leaves(FlushReason::Sequence)
+        } else if self.bytes + segment.len >= self.limit {
+            Fate::Leaves(FlushReason::Size)
+        } else {
+            Fate::Joins(segment)
+        }
+    }
+
+    /// Why the packet, with so many segments, leaves with this one in it, if it does.
+    #[inline(always)]
+    pub(super) fn closes<S: Shape>(&self, segment: &Segment, segs: u32) -> FlushReason {
+        if segment.push != 0 {
+            FlushReason::Push
+        } else if segment.len < u32::from(self.gso_size) {
+            FlushReason::Short
+        } else if S::IS_UDP && segs + 1 >= UDP_SEGMENTS_MAX {
+            FlushReason::Segments
+        } else {
+            FlushReason::None
+        }
+    }
+
+    /// What PSH adds to the sum: it is in the last segment only, which is turned if the next one is not.
+    #[inline(always)]
+    pub(super) fn push_sum(&self) -> u32 {
+        u32::from(self.push) << (self.turn ^ turns(u32::from(self.gso_size)))
     }
 
     /// Adds a segment.
     #[inline(always)]
-    pub(super) fn join(&mut self, segment: &Segment) {
+    pub(super) fn join<S: Shape>(&mut self, segment: &Segment) {
         self.bytes += segment.len;
-        self.next_seq = segment.seq.wrapping_add(segment.len);
+        self.next_seq = segment.next_seq::<S>();
         self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
-        self.sum += segment.sum;
+        self.sum += segment.sum << self.turn;
+        self.turn ^= turns(u32::from(self.gso_size));
         self.push = segment.push;
     }
 }
+
+/// What becomes of a frame of a held packet's flow.
+pub(super) enum Fate {
+    /// It joins.
+    Joins(Segment),
+    /// It does not, and the packet leaves before it.
+    Leaves(FlushReason),
+    /// It may be of another flow, or no plain frame.
+    Unknown,
+}
+
+/// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
+pub(super) const UDP_SEGMENTS_MAX: u32 = 64;
 
 /// One more identification.
 pub(super) const ID_STEP: u32 = 1 << 16;
@@ -183,180 +236,125 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Of a frame whose TCP header is at `L4`, with so much payload.
+    /// Of a frame with so much payload. UDP has no sequence number and no flags.
     #[inline(always)]
-    pub(super) fn of<const L4: u32>(head: &Head, len: u32) -> Self {
-        let tcp = L4 as usize;
-        let (seq, check_urgent) = (word(head, tcp + 4), word(head, tcp + 16));
+    pub(super) fn of<S: Shape>(head: &S::Head, len: u32) -> Self {
+        if S::IS_UDP {
+            let sum = u64::from(u16::from_ne_bytes(bytes(head, S::L4 + S::CHECK)));
+            return Self { seq: 0, len, push: 0, sum };
+        }
+        let (seq, check_urgent) = (word(head, S::L4 + 4), word(head, S::L4 + S::CHECK));
         Self {
             seq: u32::from_be(seq),
             len,
-            push: head[tcp + 13] & PSH,
+            push: byte(head, S::L4 + 13) & PSH,
             sum: u64::from(seq) + u64::from(check_urgent),
         }
     }
+
+    /// The sequence number that follows.
+    #[inline(always)]
+    pub(super) fn next_seq<S: Shape>(&self) -> u32 {
+        if S::IS_UDP { 0 } else { self.seq.wrapping_add(self.len) }
+    }
+}
+
+/// The sequence number; UDP has none.
+#[inline(always)]
+pub(super) fn seq<S: Shape>(head: &S::Head) -> u32 {
+    if S::IS_UDP { 0 } else { be32(head, S::L4 + 4) }
 }
 
 /// PSH in the byte of the TCP flags.
 pub(super) const PSH: u8 = 0x08;
 
-/// Which bits of a head must be equal: in a segment as long as the first one that has its flags, and in any. By version of IP and
-/// words of TCP options.
-static EQUAL: [[Mask; ROWS]; 2] = masks(true);
-static ANY: [[Mask; ROWS]; 2] = masks(false);
-
-const fn masks(equal: bool) -> [[Mask; ROWS]; 2] {
-    let mut masks = [[Mask([0xff; HEAD]); ROWS]; 2];
-    let mut words = 0;
-    while words < OPTIONS {
-        masks[0][words] = Mask(mask_of(IPV4 as usize, words, equal));
-        masks[1][words] = Mask(mask_of(IPV6 as usize, words, equal));
-        words += 1;
-    }
-    masks
-}
-
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Mask(Head);
-
-/// Numbers of words that TCP options can have, and the power of two above it, so that an index needs no check.
-const OPTIONS: usize = 11;
-const ROWS: usize = OPTIONS.next_power_of_two();
-
-/// All bits of all headers, but the identification, checksums, the sequence number and the urgent pointer; unless `equal`, but
-/// lengths and PSH, too.
-const fn mask_of(l4: usize, words: usize, equal: bool) -> Head {
-    let mut mask = [0; HEAD];
-    let mut at = 0;
-    while at < l4 + TCP_HEADER as usize + 4 * words {
-        let ip = at.wrapping_sub(IP);
-        let tcp = at.wrapping_sub(l4);
-        let is_ipv4 = l4 == IPV4 as usize;
-        let is_length = if is_ipv4 { ip == 2 || ip == 3 } else { ip == 4 || ip == 5 };
-        let differs = tcp < 20 && (tcp >= 4 && tcp < 8 || tcp >= 16)
-            || is_ipv4 && (ip == 4 || ip == 5 || ip == 10 || ip == 11)
-            || is_length && !equal;
-        mask[at] = if differs { 0 } else { 0xff };
-        at += 1;
-    }
-    if !equal {
-        mask[l4 + 13] = !PSH;
-    }
-    mask
-}
-
-/// The mask for a packet whose TCP header is at `L4`: for a segment that is `equal` but for its place, or for any.
+/// Whether a frame, of which [`HALF`] bytes or more are seen, differs from a head in a bit under the mask.
 #[inline(always)]
-pub(super) fn mask<const L4: u32>(header_len: u32, equal: bool) -> &'static Head {
-    let words = header_len.wrapping_sub(L4 + TCP_HEADER) / 4;
-    let masks = if equal { &EQUAL } else { &ANY };
-    &masks[usize::from(L4 == IPV6)][words as usize % ROWS].0
+pub(super) fn differ(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    match seen.first_chunk() {
+        Some(seen) => differing::<HEAD>(seen, head, mask) != 0,
+        None => differ_short(seen, head, mask),
+    }
+}
+
+/// The same of a frame that is known to be `SHORT`er than a head, or not to be.
+#[inline(always)]
+pub(super) fn differ_if<const SHORT: bool>(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    if SHORT {
+        differ_short(seen, head, mask)
+    } else {
+        seen.first_chunk().is_none_or(|seen| differing(seen, head, mask) != 0)
+    }
+}
+
+/// The second half of a frame that is shorter than a head is compared where it ends.
+#[inline(always)]
+fn differ_short(seen: &[u8], head: &Head, mask: &Head) -> bool {
+    let differ = |at: usize| {
+        let half = |bytes: &'_ [u8]| bytes.get(at..).and_then(<[u8]>::first_chunk::<HALF>).copied();
+        let (Some(seen), Some(head), Some(mask)) = (half(seen), half(head), half(mask)) else { return 1 };
+        differing(&seen, &head, &mask)
+    };
+    differ(0) | differ(seen.len().wrapping_sub(HALF)) != 0
 }
 
 #[inline(always)]
-pub(super) fn differ(a: &Head, b: &Head, mask: &Head) -> bool {
+fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> u64 {
     let mut differs = 0;
-    for ((a, b), mask) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).zip(mask.as_chunks::<8>().0) {
+    for ((a, b), mask) in
+        seen.as_chunks::<8>().0.iter().zip(head.as_chunks::<8>().0).zip(mask.as_chunks::<8>().0)
+    {
         differs |= (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & u64::from_ne_bytes(*mask);
     }
-    differs != 0
+    differs
 }
 
-/// Length of the frame, as the IP header states it.
+/// Whether the TCP or UDP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
-pub(super) fn stated_length<const L4: u32>(head: &Head) -> u32 {
-    if L4 == IPV4 {
-        u32::from(be16(head, IP + 2)) + L3_UNTAGGED
-    } else {
-        u32::from(be16(head, IP + 4)) + IPV6
-    }
-}
-
-/// IPv4: sum of what varies in the headers of a flow, total length, identification and checksum, folded: the same in all that are
-/// right.
-#[inline(always)]
-fn network_sum(head: &Head) -> u16 {
-    let half = |at: usize| u32::from(u16::from_ne_bytes([head[at], head[at + 1]]));
-    fold(half(IP + 2) + half(IP + 4) + half(IP + 10))
-}
-
-/// Bytes of all headers, as the TCP header says.
-#[inline(always)]
-pub(super) fn header_len<const L4: u32>(head: &Head) -> u32 {
-    L4 + u32::from(head[L4 as usize + 12] >> 4) * 4
-}
-
-/// See [`Lane::id_sum`]; the identification is the upper half of `id`.
-#[inline(always)]
-pub(super) fn id_sum(id: u32, head: &Head) -> u16 {
-    let sum = (id >> 16) + u32::from(be16(head, IP + 10));
-    (sum + (sum >> 16)) as u16
-}
-
-/// Whether the TCP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
-#[inline(always)]
-pub(super) fn is_right<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
-    frame.is_verified() || verifies::<I, L4>(frame, head)
+pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
+    frame.is_verified() || verifies::<I, S>(frame, head)
 }
 
 #[inline(never)]
-fn verifies<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
-    let (before, segment) = frame.bytes.split_at_checked(L4 as usize).unwrap_or((&[], &[]));
+fn verifies<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
+    let (before, segment) = frame.bytes.split_at_checked(S::L4).unwrap_or((&[], &[]));
     let sum = match frame.check {
         // What stands before the segment is taken off.
         Check::Complete(all) => fold(u32::from(all) + u32::from(!sum(before))),
         Check::None | Check::Unnecessary => I::sum(segment),
     };
-    fold(pseudo_sum::<L4>(head) + segment.len() as u32 + u32::from(sum)) == 0xffff
-}
-
-/// Sum over the pseudo-header of TCP without its length, folded.
-#[inline(always)]
-pub(super) fn pseudo_sum<const L4: u32>(head: &Head) -> u32 {
-    const TCP: u32 = 6;
-    let from = if L4 == IPV4 { IP + 12 } else { IP + 8 };
-    let mut wide = 0;
-    let mut at = from;
-    while at < L4 as usize {
-        wide += u64::from(word(head, at));
-        at += 4;
-    }
-    u32::from(fold(u32::from(in_host_order(wide)) + TCP))
-}
-
-/// A sum of words as they lie in memory, folded, as a number.
-#[inline(always)]
-pub(super) fn in_host_order(wide: u64) -> u16 {
-    let wide = (wide & 0xffff_ffff) + (wide >> 32);
-    let wide = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-    u16::from_be(fold(wide as u32))
+    fold(pseudo_sum::<S>(head) + segment.len() as u32 + u32::from(sum)) == 0xffff
 }
 
 #[inline(always)]
-pub(super) fn be16(head: &Head, at: usize) -> u16 {
+pub(super) fn be16(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u16 {
     u16::from_be_bytes(bytes(head, at))
 }
 
 #[inline(always)]
-pub(super) fn be32(head: &Head, at: usize) -> u32 {
+pub(super) fn be32(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u32 {
     u32::from_be_bytes(bytes(head, at))
 }
 
 /// The word at `at` as it lies in memory.
 #[inline(always)]
-pub(super) fn word(head: &Head, at: usize) -> u32 {
+pub(super) fn word(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u32 {
     u32::from_ne_bytes(bytes(head, at))
+}
+
+#[inline(always)]
+pub(super) fn byte(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u8 {
+    head.as_ref().get(at).copied().unwrap_or(0)
 }
 
 /// Eight bytes at `at` as they lie in memory.
 #[inline(always)]
-pub(super) fn long(head: &Head, at: usize) -> u64 {
+pub(super) fn long(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> u64 {
     u64::from_ne_bytes(bytes(head, at))
 }
 
 /// As one load: put together of single bytes, a compiler takes words apart again to share them.
 #[inline(always)]
-fn bytes<const N: usize>(head: &Head, at: usize) -> [u8; N] {
-    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+pub(super) fn bytes<const N: usize>(head: &(impl AsRef<[u8]> + ?Sized), at: usize) -> [u8; N] {
+    head.as_ref().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }

@@ -1,6 +1,7 @@
 //! Instruction sets: the same Rust, compiled once for each, and the choice at run time.
 
 use super::receive;
+use super::shape::Shape;
 use super::store::Memory;
 use super::{Core, Frame, Packet, follow};
 use crate::Profile;
@@ -60,7 +61,7 @@ pub(super) trait Code: Sized {
     fn sum(bytes: &[u8]) -> u16;
 
     /// As [`follow::any_run`]: a loop that needs all registers.
-    fn run<const L4: u32, const CHUNKS: usize>(
+    fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
         place: (usize, usize),
@@ -86,12 +87,12 @@ impl Code for Baseline {
     }
 
     #[inline(never)]
-    fn run<const L4: u32, const CHUNKS: usize>(
+    fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        follow::any_run::<Self, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Self, S, SHORT, CHUNKS>(memory, frames, place)
     }
 }
 
@@ -158,13 +159,13 @@ mod x86 {
 
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
-        fn run<const L4: u32, const CHUNKS: usize>(
+        fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
             memory: (&mut Core, &mut Memory<CHUNKS>),
             frames: &[Frame<'_>],
             place: (usize, usize),
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx2::<L4, CHUNKS>(memory, frames, place) }
+            unsafe { run_avx2::<S, SHORT, CHUNKS>(memory, frames, place) }
         }
 
         #[inline(always)]
@@ -190,13 +191,13 @@ mod x86 {
 
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
-        fn run<const L4: u32, const CHUNKS: usize>(
+        fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
             memory: (&mut Core, &mut Memory<CHUNKS>),
             frames: &[Frame<'_>],
             place: (usize, usize),
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx512::<L4, CHUNKS>(memory, frames, place) }
+            unsafe { run_avx512::<S, SHORT, CHUNKS>(memory, frames, place) }
         }
 
         #[inline(always)]
@@ -217,12 +218,12 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn run_avx2<const L4: u32, const CHUNKS: usize>(
+    fn run_avx2<S: Shape, const SHORT: bool, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        follow::any_run::<Avx2, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Avx2, S, SHORT, CHUNKS>(memory, frames, place)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -232,12 +233,12 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn run_avx512<const L4: u32, const CHUNKS: usize>(
+    fn run_avx512<S: Shape, const SHORT: bool, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
         place: (usize, usize),
     ) -> usize {
-        follow::any_run::<Avx512, L4, CHUNKS>(memory, frames, place)
+        follow::any_run::<Avx512, S, SHORT, CHUNKS>(memory, frames, place)
     }
 
     /// Even and odd bytes apart, four products to a lane at once; but for the first ones, from whole cache lines.

@@ -2,14 +2,18 @@
 
 use super::core_way::to_core;
 use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HEAD, Held, IPV4, IPV6, Keeper, in_host_order, pseudo_sum, word};
+use super::held::{HALF, Held, Keeper, word};
 use super::isa::{Isa, sum_with};
+use super::shape::{IPV6, Shape, Tcp4, Tcp6, Udp4, Udp6, pseudo_sum, shape_of};
 use super::store::{Memory, Side, Store};
+use super::sums::{in_host_order, length_sum, weight};
 use super::tags::classify;
 use super::{Core, Summed};
 use crate::checksum::{field, fold, replace};
 use crate::coalesce::CWR;
-use crate::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, is_many, jumbo_header};
+use crate::complete::{
+    GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, GSO_UDP_L4, is_many, jumbo_header,
+};
 use crate::datapath::{self, Datapath};
 use crate::parse::L3_UNTAGGED;
 use crate::table::DEPTH;
@@ -57,10 +61,10 @@ pub(super) fn emit<P: Profile, const CHUNKS: usize>(
         deliver(store, slot, held, None, (Facts::SINGLE, why), sink);
         return;
     }
-    let facts = if u32::from(held.l4) == IPV4 {
-        complete::<P, IPV4>(held, segs, core.summed)
+    let facts = if held.shape == Tcp4::NUMBER {
+        complete::<P, Tcp4>(held, segs, core.summed)
     } else {
-        complete::<P, IPV6>(held, segs, core.summed)
+        complete_other::<P>(held, segs, core.summed)
     };
     let held = &*held;
     deliver(store, slot, held, held.head.get(..usize::from(held.lane.header_len)), (facts, why), sink);
@@ -82,22 +86,31 @@ fn deliver<const CHUNKS: usize>(
     });
 }
 
+#[inline(never)]
+fn complete_other<P: Profile>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
+    match held.shape {
+        Udp4::NUMBER => complete::<P, Udp4>(held, segs, summed),
+        Udp6::NUMBER => complete::<P, Udp6>(held, segs, summed),
+        _ => complete::<P, Tcp6>(held, segs, summed),
+    }
+}
+
 /// Writes the header of a merged packet below 65,536 bytes over that of its first frame, as [`Merged`] says.
 #[inline(always)]
-fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
-    let (tcp, l3) = (L4 as usize, L3_UNTAGGED as usize);
+fn complete<P: Profile, S: Shape>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
+    let (l4, l3) = (S::L4, L3_UNTAGGED as usize);
     let header_len = u32::from(held.lane.header_len);
     let len = header_len + held.lane.bytes;
-    let l4_len = len - L4;
-    let pseudo = pseudo_sum::<L4>(&held.head);
+    let l4_len = len - S::L4 as u32;
+    let pseudo = pseudo_sum::<S>(&held.head);
     let partial = fold(pseudo + l4_len);
     let check = match summed {
         Summed::Partial => partial,
-        Summed::Complete => whole_sum::<L4>(held, segs, pseudo),
+        Summed::Complete => whole_sum::<S>(held, segs, pseudo),
     };
     let head = &mut held.head;
     let mut write = |at: usize, value: u16| head[at..at + 2].copy_from_slice(&value.to_be_bytes());
-    if L4 == IPV4 {
+    if S::IS_V4 {
         let (old, new) =
             ((header_len + u32::from(held.lane.gso_size) - L3_UNTAGGED) as u16, (len - L3_UNTAGGED) as u16);
         write(l3 + 2, new);
@@ -107,35 +120,59 @@ fn complete<P: Profile, const L4: u32>(held: &mut Held, segs: u32, summed: Summe
         write(l3 + 4, (len - IPV6) as u16);
     }
     let head = &mut held.head;
-    head[tcp + 13] |= held.lane.push;
-    head[tcp + 16..tcp + 18].copy_from_slice(&check.to_be_bytes());
-    let fixed = GSO_TCP_FIXEDID * u32::from(held.lane.fixed_id);
-    let cwr = u32::from(u32::from(head[tcp + 13]) << 16 & CWR != 0);
-    let gso_size = held.lane.gso_size;
-    let gso_type = if L4 == IPV4 { GSO_TCPV4 + fixed } else { GSO_TCPV6 } + P::CWR_TYPE * cwr;
-    Facts { segs, gso_size, gso_type, header_len: header_len as u16, l4: L4 as u16, check_at: 16, summed }
+    let lane = &held.lane;
+    if S::IS_UDP {
+        head[l4 + 4..l4 + 6].copy_from_slice(&(l4_len as u16).to_be_bytes());
+    } else {
+        head[l4 + 13] |= lane.push;
+    }
+    head[l4 + S::CHECK..l4 + S::CHECK + 2].copy_from_slice(&check.to_be_bytes());
+    let gso_type = if S::IS_UDP {
+        GSO_UDP_L4
+    } else {
+        let fixed = GSO_TCP_FIXEDID * u32::from(lane.fixed_id);
+        let cwr = u32::from(u32::from(head[l4 + 13]) << 16 & CWR != 0);
+        let version = if S::IS_V4 { GSO_TCPV4 + fixed } else { GSO_TCPV6 };
+        version + P::CWR_TYPE * cwr
+    };
+    Facts {
+        segs,
+        gso_size: lane.gso_size,
+        gso_type,
+        header_len: header_len as u16,
+        l4: l4 as u16,
+        check_at: S::CHECK as u16,
+        summed,
+    }
 }
 
-/// The complete TCP checksum of the merged packet, composed of those of the segments: of each, all but the payload is known, and that
+/// The complete checksum of the merged packet, composed of those of the segments: of each, all but the payload is known, and that
 /// sums to what is missing.
-fn whole_sum<const L4: u32>(held: &Held, segs: u32, pseudo: u32) -> u16 {
-    let tcp = L4 as usize;
-    // What all have in common: not the sequence number and not checksum and urgent pointer.
+fn whole_sum<S: Shape>(held: &Held, segs: u32, pseudo: u32) -> u16 {
+    let (l4, lane) = (S::L4, &held.lane);
+    // What all have in common: not the sequence number, the length of UDP, and checksum and urgent pointer.
     let mut wide = 0;
-    for at in (tcp..usize::from(held.lane.header_len)).step_by(4) {
-        if at != tcp + 4 && at != tcp + 16 {
+    for at in (l4..usize::from(lane.header_len)).step_by(4) {
+        if at != l4 + 4 && at != l4 + 16 {
             wide += u64::from(word(&held.head, at));
         }
     }
     let common = fold(pseudo + u32::from(in_host_order(wide)));
-    let header = u32::from(held.lane.header_len) - L4;
-    let all = u32::from(in_host_order(held.lane.sum)) + u32::from(held.lane.push);
-    let lengths = u32::from(fold(segs * header + held.lane.bytes));
-    let payload = !fold(u32::from(fold(segs * u32::from(common))) + lengths + all);
-    let first = u64::from(word(&held.head, tcp + 4))
-        + u64::from(u16::from_ne_bytes([held.head[tcp + 18], held.head[tcp + 19]]));
-    let own = u32::from(common) + u32::from(in_host_order(first)) + u32::from(held.lane.push);
-    field(u32::from(fold(own + header + held.lane.bytes)) + u32::from(payload))
+    let header = u32::from(lane.header_len) - l4 as u32;
+    let gso_size = u32::from(lane.gso_size);
+    let all = u32::from(in_host_order(lane.sum)) + lane.push_sum();
+    // UDP has its length in its header once more.
+    let lengths = length_sum(segs, (header, gso_size, lane.bytes)) << u32::from(S::IS_UDP);
+    let payload = !fold(u32::from(fold(weight(segs, gso_size) * u32::from(common))) + lengths + all);
+    let length = u32::from(fold(header + lane.bytes)) << u32::from(S::IS_UDP);
+    let mut own = u32::from(common) + length;
+    if !S::IS_UDP {
+        let first = u64::from(word(&held.head, l4 + 4))
+            + u64::from(u16::from_ne_bytes([held.head[l4 + 18], held.head[l4 + 19]]));
+        own += u32::from(in_host_order(first)) + u32::from(lane.push);
+    }
+    let check = field(own + u32::from(payload));
+    if S::IS_UDP && check == 0 { 0xffff } else { check }
 }
 
 #[cold]
@@ -197,8 +234,7 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
 
     fn hold(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
         let Side { holding, tags, held, store, .. } = &mut *self.side;
-        let (l4, tag) =
-            frame.bytes.first_chunk().and_then(classify).unwrap_or_else(|| classify_short(frame.bytes));
+        let (shape, tag) = classify_any(frame.bytes);
         tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = tag;
         *holding += 1;
         let held = &mut held[slot.index()];
@@ -209,7 +245,7 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
         held.segs = 1;
         held.keeper = Keeper::Core;
         held.verified = frame.meta().verified;
-        held.l4 = l4 as u8;
+        held.shape = shape;
         store.hold(slot.index(), frame.bytes);
         held.end = store.start(slot.index(), payload.at as usize);
     }
@@ -222,7 +258,7 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
-        let Side { holding, tags, held, store, header } = &mut *self.side;
+        let Side { holding, tags, held, store, header, .. } = &mut *self.side;
         *holding -= 1;
         let held = &mut held[slot.index()];
         tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
@@ -239,12 +275,14 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     }
 }
 
-/// As [`classify`], for a frame that is shorter than what is compared: no offset and no tag for what is not IP.
-fn classify_short(bytes: &[u8]) -> (u32, u32) {
-    let mut head = [0; HEAD];
-    let present = bytes.len().min(HEAD);
-    head[..present].copy_from_slice(&bytes[..present]);
-    classify(&head).unwrap_or((0, 0))
+/// As [`classify`], for any frame: no shape and no tag for what is not IP.
+fn classify_any(bytes: &[u8]) -> (u8, u32) {
+    let mut short = [0; HALF];
+    let head = bytes.first_chunk().unwrap_or_else(|| {
+        short[..bytes.len()].copy_from_slice(bytes);
+        &short
+    });
+    classify(head).map_or((0, 0), |(l4, tag)| (shape_of(head, l4), tag))
 }
 
 /// Delivers a frame as it came.

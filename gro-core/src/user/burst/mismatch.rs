@@ -1,6 +1,8 @@
 //! Plain frames of a held packet's flow that do not join it: why the packet leaves.
 
-use super::held::{Head, Held, IP, IPV4, TCP_AT, be16, be32, differ, header_len, word};
+use super::frame::Frame;
+use super::held::{Head, Held, IP, TCP_AT, be16, be32, byte, differ, word};
+use super::shape::{Shape, header_len};
 use super::tags::same_flow;
 use crate::parse::{L3_UNTAGGED, TCP_HEADER};
 use crate::{Config, FlushReason, Profile};
@@ -8,43 +10,52 @@ use crate::{Config, FlushReason, Profile};
 /// The reason that the core names (`why_not`, gro-core/src/coalesce), for a plain frame with so much payload. [`FlushReason::None`] if that
 /// is for the core to say: the frame is of another flow, or would join.
 #[inline(always)]
-pub(super) fn why_not<P: Profile, const L4: u32>(
+pub(super) fn why_not<P: Profile, S: Shape>(
     held: &Held,
-    head: &Head,
+    (frame, seen, head): (&Frame<'_>, &[u8], &S::Head),
     len: u32,
     config: &Config,
 ) -> FlushReason {
     let first = &held.head;
-    if differ(head, first, same_flow::<L4>()) {
+    if differ(seen, first, same_flow::<S>()) {
         return FlushReason::None;
     }
-    let tcp = tcp::<P, L4>(first, head);
+    let tcp = if S::IS_UDP { FlushReason::None } else { tcp::<P, S>(first, frame.bytes, head) };
     if tcp != FlushReason::None {
         return tcp;
     }
-    let ip = if L4 == IPV4 { ipv4::<P>(held, head) } else { ipv6(first, head) };
+    let ip = if S::IS_V4 { ipv4::<P>(held, head) } else { ipv6(first, head) };
     if ip != FlushReason::None {
         return ip;
     }
     let lane = &held.lane;
-    let limit = if L4 == IPV4 { config.gro_ipv4_max_size } else { config.gro_max_size };
     if len == 0 {
         FlushReason::Empty
     } else if len > u32::from(lane.gso_size) {
         FlushReason::Larger
-    } else if be32(head, L4 as usize + TCP_AT.seq) != lane.next_seq {
+    } else if !S::IS_UDP && be32(head, S::L4 + TCP_AT.seq) != lane.next_seq {
         FlushReason::Sequence
-    } else if u32::from(lane.header_len) - L3_UNTAGGED + lane.bytes + len >= limit {
+    } else if u32::from(lane.header_len) - L3_UNTAGGED + lane.bytes + len >= max_size::<S>(config) {
         FlushReason::Size
     } else {
         FlushReason::None
     }
 }
 
+/// Bytes that a packet stays below, from the IP header on (`Config::max_size`).
 #[inline(always)]
-fn tcp<P: Profile, const L4: u32>(first: &Head, head: &Head) -> FlushReason {
+pub(super) fn max_size<S: Shape>(config: &Config) -> u32 {
+    let limit = if S::IS_V4 { config.gro_ipv4_max_size } else { config.gro_max_size };
+    if S::IS_UDP { limit.min(LEGACY_MAX_SIZE) } else { limit }
+}
+
+/// `GRO_LEGACY_MAX_SIZE` (include/linux/netdevice.h): from here on only TCP grows.
+const LEGACY_MAX_SIZE: u32 = 65_536;
+
+#[inline(always)]
+fn tcp<P: Profile, S: Shape>(first: &Head, frame: &[u8], head: &S::Head) -> FlushReason {
     const WINDOW: u32 = 0xffff;
-    let at = L4 as usize;
+    let at = S::L4;
     let control = be32(head, at + TCP_AT.control);
     let differs = (control ^ be32(first, at + TCP_AT.control)) & P::CONTROL_EQUAL;
     if control & P::CONTROL_ALONE != 0 {
@@ -57,19 +68,23 @@ fn tcp<P: Profile, const L4: u32>(first: &Head, head: &Head) -> FlushReason {
         FlushReason::Ack
     } else {
         // Equal flag words, so equally long.
-        let options = at + TCP_HEADER as usize..header_len::<L4>(head) as usize;
-        if head.get(options.clone()) == first.get(options) { FlushReason::None } else { FlushReason::Options }
+        let options = at + TCP_HEADER as usize..header_len::<S>(head) as usize;
+        if frame.get(options.clone()) == first.get(options) {
+            FlushReason::None
+        } else {
+            FlushReason::Options
+        }
     }
 }
 
 #[inline(always)]
-fn ipv4<P: Profile>(held: &Held, head: &Head) -> FlushReason {
+fn ipv4<P: Profile>(held: &Held, head: &(impl AsRef<[u8]> + ?Sized)) -> FlushReason {
     const DONT_FRAGMENT: u16 = 0x4000;
     let first = &held.head;
     let dont_fragment = be16(head, IP + 6) & DONT_FRAGMENT;
-    if head[IP + 8] != first[IP + 8] {
+    if byte(head, IP + 8) != first[IP + 8] {
         return FlushReason::Ttl;
-    } else if head[IP + 1] != first[IP + 1] {
+    } else if byte(head, IP + 1) != first[IP + 1] {
         return FlushReason::Tos;
     } else if dont_fragment != be16(first, IP + 6) & DONT_FRAGMENT {
         return FlushReason::DontFragment;
@@ -82,9 +97,9 @@ fn ipv4<P: Profile>(held: &Held, head: &Head) -> FlushReason {
 }
 
 #[inline(always)]
-fn ipv6(first: &Head, head: &Head) -> FlushReason {
+fn ipv6(first: &Head, head: &(impl AsRef<[u8]> + ?Sized)) -> FlushReason {
     const CLASS: u32 = 0x0ff0_0000;
-    if head[IP + 7] != first[IP + 7] {
+    if byte(head, IP + 7) != first[IP + 7] {
         FlushReason::Ttl
     } else if (be32(head, IP) ^ be32(first, IP)) & CLASS != 0 {
         FlushReason::Tos

@@ -1,8 +1,9 @@
 //! Bursts of frames at the speed of memory: slices in, lists of slices out, nothing copied but headers, nothing allocated.
 //!
 //! Decisions are the core's: a frame that continues the packet in hand is told by one comparison of its headers with those of the
-//! packet's first frame, the first frame of a new flow by a few more tests, and every other frame goes through [`crate::receive`], the very
-//! function of the other backends. Backend `user` of `gro verify` is this; `user-plain` is the core alone.
+//! packet's first frame, in a tunnel too, the first frame of a new flow of TCP or UDP by a few more tests, and every other frame goes
+//! through [`crate::receive`], the very function of the other backends. Backend `user` of `gro verify` is this; `user-plain` is the core
+//! alone.
 //!
 //! ```
 //! use gro_core::user::burst::{Frame, Memory, Queue};
@@ -32,12 +33,16 @@ mod follow;
 mod leave;
 mod mismatch;
 mod receive;
+mod stacked;
+mod udp;
 // what is on it
 mod frame;
 mod held;
 mod isa;
 mod prefetch;
+mod shape;
 mod store;
+mod sums;
 mod tags;
 
 pub use frame::{Check, Frame, Iov, Packet};

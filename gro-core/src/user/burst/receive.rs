@@ -1,16 +1,15 @@
 //! The way of a frame: it joins the packet of its flow, or is held as the first of one; all else goes the core's way.
 
-use super::core_way::long;
 use super::follow::follow;
 use super::frame::{Check, Frame};
-use super::held::{
-    HEAD, Head, IPV4, IPV6, Keeper, be32, header_len, is_right, long as long_at, stated_length, word,
-};
+use super::held::{HALF, HEAD, Head, Keeper, byte, is_right, long as long_at, seq, word};
 use super::isa::Code;
 use super::leave::{emit, pass};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
+use super::shape::{IPV4, IPV6, Shape, TCP6, Tcp4, Tcp6, header_len, is_udp_right, stated_length};
 use super::store::{Memory, Side};
 use super::tags::classify;
+use super::udp;
 use super::{Core, Packet};
 use crate::checksum::fold;
 use crate::coalesce::{Action, CLOSING};
@@ -19,7 +18,7 @@ use crate::table::DEPTH;
 use crate::{Bypass, FlushReason, Profile, Slot, Table};
 
 /// Nothing left for the frame.
-const NOT_FLUSHED: (FlushReason, Slot) = (FlushReason::None, Slot { bucket: 0, way: 0 });
+pub(super) const NOT_FLUSHED: (FlushReason, Slot) = (FlushReason::None, Slot { bucket: 0, way: 0 });
 
 /// Takes frames, one after the other.
 #[inline(always)]
@@ -43,28 +42,42 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
         {
             prefetch_payload(frame);
         }
-        let head = frame.bytes.first_chunk().unwrap_or_else(|| copied(frame.bytes, &mut short));
-        match locate::<I, CHUNKS>(memory, frame, head) {
+        let seen = if is_enough(frame.bytes) { frame.bytes } else { copied(frame.bytes, &mut short) };
+        match locate::<I, CHUNKS>(memory, frame, seen) {
             Place::Held(slot, tag) => {
-                index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (head, tag), sink);
+                index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink);
                 continue;
             }
-            Place::Nowhere(IPV4, tag) if is_plain::<I, IPV4>(frame, head) => {
-                start::<P, IPV4, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
+            Place::Nowhere(IPV4, tag)
+                if let Some(head) = Tcp4::head(seen)
+                    && is_plain::<I, Tcp4>(frame, head) =>
+            {
+                start::<P, Tcp4, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
             }
-            Place::Nowhere(IPV6, tag) if is_plain::<I, IPV6>(frame, head) => {
-                start::<P, IPV6, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
+            Place::Nowhere(IPV6, tag)
+                if let Some(head) = Tcp6::head(seen)
+                    && is_plain::<I, Tcp6>(frame, head) =>
+            {
+                start::<P, Tcp6, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
             }
-            Place::Nowhere(..) | Place::Unknown => long::<P, CHUNKS>(core, memory, (frame, 0), sink),
+            Place::Nowhere(..) | Place::Unknown => {
+                udp::begin::<P, I, CHUNKS>(core, memory, (frame, seen), sink);
+            }
         }
         index += 1;
     }
 }
 
-/// The first bytes of a frame that has fewer than are compared.
+/// Whether a frame has as many bytes as are looked at.
+#[inline(always)]
+fn is_enough(bytes: &[u8]) -> bool {
+    bytes.len() >= TCP6 || bytes.len() >= HALF && bytes[12] == 0x08
+}
+
+/// A frame that has fewer, and what may be anything behind them.
 #[cold]
 #[inline(never)]
-fn copied<'a>(bytes: &[u8], short: &'a mut Head) -> &'a Head {
+fn copied<'a>(bytes: &[u8], short: &'a mut Head) -> &'a [u8] {
     let present = bytes.len().min(HEAD);
     short[..present].copy_from_slice(&bytes[..present]);
     short
@@ -74,14 +87,14 @@ fn copied<'a>(bytes: &[u8], short: &'a mut Head) -> &'a Head {
 enum Place {
     /// Here, if anywhere, by its tag.
     Held(usize, u32),
-    /// Nowhere, if the frame is plain: the offset of its TCP header, and its tag.
+    /// Nowhere, if the frame is plain: the offset of its transport header, and its tag.
     Nowhere(u32, u32),
     Unknown,
 }
 
 #[inline(always)]
-fn locate<I: Code, const CHUNKS: usize>(memory: &Memory<CHUNKS>, frame: &Frame<'_>, head: &Head) -> Place {
-    let Some((l4, tag)) = classify(head) else { return Place::Unknown };
+fn locate<I: Code, const CHUNKS: usize>(memory: &Memory<CHUNKS>, frame: &Frame<'_>, seen: &[u8]) -> Place {
+    let Some((l4, tag)) = seen.first_chunk().and_then(classify) else { return Place::Unknown };
     let bucket = bucket_of(frame);
     match memory.side.tags.way::<I>(bucket, tag) {
         // Two with one tag are as good as never; what does not join the first one then goes the core's way.
@@ -90,36 +103,43 @@ fn locate<I: Code, const CHUNKS: usize>(memory: &Memory<CHUNKS>, frame: &Frame<'
     }
 }
 
-/// Whether it is a TCP segment behind one plain IP header, right and as long as that says.
+/// Whether it is a segment behind one plain IP header, right and as long as that says.
 #[inline(always)]
-pub(super) fn is_plain<I: Code, const L4: u32>(frame: &Frame<'_>, head: &Head) -> bool {
-    let (header_len, len) = (header_len::<L4>(head), frame.bytes.len());
-    let is_tcp = if L4 == IPV4 { is_plain_v4(head) } else { head[20] == TCP };
-    let fits = stated_length::<L4>(head) as usize == len
-        && len < 1 << 16
-        && header_len >= L4 + TCP_HEADER
-        && header_len as usize <= len;
-    is_tcp && fits && is_right::<I, L4>(frame, head)
+pub(super) fn is_plain<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
+    let (header_len, len) = (header_len::<S>(head) as usize, frame.bytes.len());
+    let fits = if S::IS_UDP {
+        is_udp_right::<S>(head, len)
+    } else {
+        header_len >= S::L4 + TCP_HEADER as usize && header_len <= len
+    };
+    let is_whole = stated_length::<S>(head) as usize == len && len < 1 << 16;
+    is_network_plain::<S>(head) && is_whole && fits && is_right::<I, S>(frame, head)
+}
+
+/// Whether the IP header is right, has no options or extension headers, and is of no fragment, and whether TCP or UDP follows.
+#[inline(always)]
+pub(super) fn is_network_plain<S: Shape>(head: &S::Head) -> bool {
+    byte(head, S::PROTOCOL_AT) == S::PROTOCOL && (!S::IS_V4 || is_plain_v4(head))
 }
 
 /// A plain frame of a flow of which nothing is held, not any more if there is a reason in `flushed`, and where that was: it is held, or
 /// passes if it cannot be.
 #[inline(always)]
-pub(super) fn start<P: Profile, const L4: u32, const CHUNKS: usize>(
+pub(super) fn start<P: Profile, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frame, head, tag): (&Frame<'_>, &Head, u32),
+    (frame, head, tag): (&Frame<'_>, &S::Head, u32),
     flushed: (FlushReason, Slot),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     let len = frame.bytes.len();
     let bucket = bucket_of(frame);
     let Some((list, _)) = memory.table.bucket(bucket) else { return };
-    let seq = be32(head, L4 as usize + 4);
+    let seq = seq::<S>(head);
     core.state.counters.arrived(len as u32);
     let frames = core.state.frames();
-    let is_closing = head[L4 as usize + 13] & (CLOSING >> 16) as u8 != 0;
-    if is_closing || len as u32 == header_len::<L4>(head) {
+    let is_closing = !S::IS_UDP && byte(head, S::L4 + 13) & (CLOSING >> 16) as u8 != 0;
+    if is_closing || len as u32 == header_len::<S>(head) {
         let why = if is_closing { Bypass::Flags } else { Bypass::Empty };
         let word = Action::Normal as u32 | (flushed.0 as u32) << 8 | (why as u32) << 24;
         let slot = match flushed.0 {
@@ -151,16 +171,13 @@ pub(super) fn start<P: Profile, const L4: u32, const CHUNKS: usize>(
     held.segs = 1;
     held.keeper = Keeper::Nobody;
     held.verified = frame.is_verified();
-    held.l4 = L4 as u8;
+    held.shape = S::NUMBER;
     store.hold(slot, frame.bytes);
 }
 
-/// The protocol number.
-const TCP: u8 = 6;
-
-/// Whether the header is right, has no options, and is of no fragment, and TCP follows.
+/// Whether the header is right, has no options, and is of no fragment.
 #[inline(always)]
-fn is_plain_v4(head: &Head) -> bool {
+fn is_plain_v4(head: &(impl AsRef<[u8]> + ?Sized)) -> bool {
     let mut wide = 0;
     for at in 0..5 {
         wide += u64::from(word(head, L3_UNTAGGED as usize + 4 * at));
@@ -169,7 +186,7 @@ fn is_plain_v4(head: &Head) -> bool {
     let sum = fold(((wide & 0xffff) + (wide >> 16)) as u32);
     // Version and length of the header, and fragment: eight bytes, of which three count.
     let counts = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0xbf, 0xff]);
-    u64::from_le(long_at(head, 14)) & counts == 0x45 && head[23] == TCP && sum == 0xffff
+    u64::from_le(long_at(head, 14)) & counts == 0x45 && sum == 0xffff
 }
 
 #[inline(always)]

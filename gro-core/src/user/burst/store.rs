@@ -3,6 +3,7 @@
 use super::frame::Iov;
 use super::held::Held;
 use super::leave::HEADER_ROOM;
+use super::stacked::Layout;
 use super::tags::Tags;
 use crate::table::DEPTH;
 use crate::{Buckets, Header, Slot};
@@ -37,6 +38,7 @@ pub(super) struct Side<const CHUNKS: usize> {
     pub(super) tags: Tags,
     pub(super) held: [Held; Slot::COUNT],
     pub(super) store: Store<CHUNKS>,
+    pub(super) layout: Layout,
     /// The header of a merged packet that came the core's way.
     pub(super) header: [u8; HEADER_ROOM],
 }
@@ -50,6 +52,7 @@ impl<const CHUNKS: usize> Memory<CHUNKS> {
             tags: Tags::EMPTY,
             held: [Held::EMPTY; Slot::COUNT],
             store: Store::EMPTY,
+            layout: Layout::NONE,
             header: [0; HEADER_ROOM],
         },
         scratch: Header::ZERO,

@@ -1,16 +1,17 @@
 //! Which held packet may be that of a frame's flow: by a number made of addresses and ports.
 
-use super::held::{HEAD, Head, IP, IPV4, IPV6, be16, long, word};
+use super::held::{HALF, HEAD, Head, IP, be16, long, word};
 use super::isa::Code;
+use super::shape::{IPV4, IPV6, Shape};
 use crate::table::{BUCKETS, DEPTH};
 
 const ETHERTYPE: usize = 12;
 
 /// The bits of two plain heads that are equal in one flow: those of `Flow::is_same`.
 #[inline(always)]
-pub(super) fn same_flow<const L4: u32>() -> &'static Head {
+pub(super) fn same_flow<S: Shape>() -> &'static Head {
     static MASKS: [Head; 2] = [mask(IPV4 as usize), mask(IPV6 as usize)];
-    &MASKS[usize::from(L4 == IPV6)]
+    &MASKS[usize::from(!S::IS_V4)]
 }
 
 const fn mask(l4: usize) -> Head {
@@ -47,9 +48,9 @@ impl Tags {
     }
 }
 
-/// Where the TCP header would be, and the tag; `None` if the frame is not IP at first sight.
+/// Where the transport header would be, and the tag; `None` if the frame is not IP at first sight.
 #[inline(always)]
-pub(super) fn classify(head: &Head) -> Option<(u32, u32)> {
+pub(super) fn classify(head: &[u8; HALF]) -> Option<(u32, u32)> {
     match be16(head, ETHERTYPE) {
         0x0800 => Some((IPV4, tag(long(head, IP + 12), word(head, IPV4 as usize)))),
         0x86dd => {

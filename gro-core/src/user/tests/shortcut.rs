@@ -7,12 +7,26 @@ use crate::{Plain, State};
 pub(super) struct Stream {
     random: u64,
     next: Vec<Seg>,
+    /// Length of most segments, if they come in runs.
+    bulk: Option<usize>,
+    /// The flow of the last frame.
+    pub(super) which: usize,
 }
 
 impl Stream {
     pub(super) fn new(seed: u64) -> Self {
         let flow = |n: u16| Seg { v6: n % 3 == 1, port: 80 + n / 2, options: timestamps(n), ..seg(0) };
-        Self { random: seed, next: (0..12).map(flow).collect() }
+        Self { random: seed, next: (0..12).map(flow).collect(), bulk: None, which: 0 }
+    }
+
+    /// Of flows in runs of equal segments, half of them UDP, that are damaged less often.
+    pub(super) fn bulk(seed: u64) -> Self {
+        let len = [1, 101, 7, 640, 1447, 100][(seed % 6) as usize];
+        let mut stream = Self { bulk: Some(len), ..Self::new(seed) };
+        for flow in stream.next.iter_mut().skip(6) {
+            flow.udp = true;
+        }
+        stream
     }
 
     pub(super) fn below(&mut self, limit: u64) -> u64 {
@@ -22,13 +36,20 @@ impl Stream {
     }
 
     pub(super) fn frame(&mut self) -> (Bytes, Meta) {
-        let which = self.below(12) as usize;
-        let len = [0, 1, 99, 100, 100, 100, 100, 101, 1000][self.below(9) as usize];
+        if self.bulk.is_none() || self.below(24) == 0 {
+            self.which = self.below(12) as usize;
+        }
+        let which = self.which;
+        let len = match (self.bulk, self.below(9) as usize) {
+            (Some(len), 0) if self.below(20) == 0 => self.below(2 * len as u64 + 2) as usize,
+            (Some(len), _) => len,
+            (None, index) => [0, 1, 99, 100, 100, 100, 100, 101, 1000][index],
+        };
         let mut now = Seg { len, ..self.next[which].clone() };
         self.next[which].seq = now.seq.wrapping_add(len as u32);
         self.next[which].id = now.id.wrapping_add(1);
         let value = self.below(1 << 16) as u16;
-        match self.below(120) {
+        match self.below(if self.bulk.is_some() { 1500 } else { 120 }) {
             0 => now.flags = value as u8,
             1 => now.ack ^= u32::from(value),
             2 => now.id = value,
@@ -50,10 +71,16 @@ impl Stream {
             18 => self.next[which].seq = u32::MAX - 150,
             19..=22 => now.flags = 0x18,
             23 => now.flags = [0x90, 0xd0, 0x50, 0x11, 0x19][usize::from(value % 5)],
+            24..=39 if self.bulk.is_some() => now.id = now.id.wrapping_sub(1 + value % 2),
+            40..=79 if self.bulk.is_some() => now.break_l4 = true,
             _ => {}
         }
         let mut bytes = now.bytes().to_vec();
-        match self.below(60) {
+        let udp = if now.v6 { 54 } else { 34 };
+        match self.below(if self.bulk.is_some() { 500 } else { 60 }) {
+            5 if now.udp => bytes[udp + 6..udp + 8].fill(0),
+            6 if now.udp => bytes[udp + 5] ^= 1,
+            7 if now.udp => bytes[udp + 2..udp + 4].copy_from_slice(&4789_u16.to_be_bytes()),
             0 => bytes.truncate(usize::from(value) % (bytes.len() + 1)),
             1..=3 => {
                 let at = usize::from(value) % bytes.len().min(90);
