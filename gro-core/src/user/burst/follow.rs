@@ -3,14 +3,13 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Fate, HEAD, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ, differ_if, is_right,
-    seq,
+    Fate, HEAD, Head, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ_if, is_right, seq,
 };
 use super::isa::Code;
 use super::leave::emit;
 use super::mismatch::{max_size, why_not};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
-use super::receive::{is_plain, start};
+use super::receive::{is_plain, seen, start};
 use super::shape::{Shape, Tcp4, Tcp6, Udp4, Udp6, has_checksum, header_len, mask};
 use super::stacked::elsewhere;
 use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
@@ -20,22 +19,22 @@ use crate::coalesce::Action;
 use crate::parse::L3_UNTAGGED;
 use crate::{FlushReason, Profile, Slot};
 
-/// Frames from `index` on, the first of which is probably of the packet in `slot`. Gives the index of the first that is still to be
-/// taken.
+/// Frames from `index` on, the first of which is probably of the packet in `slot`, and has a copy in `short` if it is short itself. Gives
+/// the index of the first that is still to be taken.
 #[inline(always)]
 pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (seen, tag): (&[u8], u32),
+    (short, tag): (&Head, u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     match memory.side.held[slot % Slot::COUNT].shape {
         Tcp4::NUMBER => {
-            follow_as::<P, I, Tcp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+            follow_as::<P, I, Tcp4, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
         }
         Tcp6::NUMBER => {
-            follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+            follow_as::<P, I, Tcp6, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
         }
         0 => {
             let Some(frame) = frames.get(index) else { return index };
@@ -48,7 +47,7 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
             elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
             index + 1
         }
-        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink),
+        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink),
     }
 }
 
@@ -58,13 +57,13 @@ fn follow_udp<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (seen, tag): (&[u8], u32),
+    (short, tag): (&Head, u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     if memory.side.held[slot % Slot::COUNT].shape == Udp4::NUMBER {
-        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
     } else {
-        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink)
+        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
     }
 }
 
@@ -73,7 +72,7 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (seen, tag): (&[u8], u32),
+    (short, tag): (&Head, u32),
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     let Some(frame) = frames.get(index) else { return index };
@@ -87,21 +86,24 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
         return index + 1;
     }
     let Lane { header_len, gso_size, .. } = memory.side.held[slot % Slot::COUNT].lane;
+    let is_long = frame.bytes.len() >= HEAD;
     let end = if frame.bytes.len() != usize::from(header_len) + usize::from(gso_size) {
         index
     } else if gso_size & 1 == 0 && is_next_likely::<S>(frames, index) {
-        if frame.bytes.len() >= HEAD {
+        if is_long {
             I::run::<S, false, CHUNKS>((core, memory), frames, (slot, index))
         } else {
             I::run::<S, true, CHUNKS>((core, memory), frames, (slot, index))
         }
+    } else if is_long {
+        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame)))
     } else {
-        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame, seen)))
+        index
     };
     if end > index {
         return end;
     }
-    join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen, tag), sink);
+    join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen(frame.bytes, short), tag), sink);
     index + 1
 }
 
@@ -115,26 +117,25 @@ fn is_next_likely<S: Shape>(frames: &[Frame<'_>], index: usize) -> bool {
         && this.bytes.get(ports.clone()) == next.bytes.get(ports)
 }
 
-/// As [`run`], of one frame: without what a loop keeps at hand.
+/// As [`run`], of one frame that is as long as it must be and no shorter than a head: without what a loop keeps at hand.
 #[inline(always)]
 fn one<I: Code, S: Shape, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, seen): (usize, &Frame<'_>, &[u8]),
+    (slot, frame): (usize, &Frame<'_>),
 ) -> bool {
-    let Some(head) = S::head(seen) else { return false };
+    let Some(head) = S::head(frame.bytes) else { return false };
     let held = &memory.side.held[slot % Slot::COUNT];
     let lane = &held.lane;
     let (header_len, gso_size) = (usize::from(lane.header_len), u32::from(lane.gso_size));
     let (seq, id) = (seq::<S>(head), be32(head, 18));
     if frame.key != held.key
-        || frame.bytes.len() != header_len + gso_size as usize
         || lane.bytes + gso_size >= lane.limit
         || seq != lane.next_seq
         || S::IS_UDP && held.segs + 1 >= UDP_SEGMENTS_MAX
         || !has_checksum::<S>(head)
         || S::IS_V4 && (id != lane.next_id || id_sum(id, head) != lane.id_sum)
-        || differ(seen, &held.head, mask::<S>(header_len as u32, true))
+        || differ_if::<false>(frame.bytes, &held.head, mask::<S>(header_len as u32, true))
         || !is_right::<I, S>(frame, head)
     {
         return false;

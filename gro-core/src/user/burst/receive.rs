@@ -42,10 +42,13 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
         {
             prefetch_payload(frame);
         }
-        let seen = if is_enough(frame.bytes) { frame.bytes } else { copied(frame.bytes, &mut short) };
+        if !is_enough(frame.bytes) {
+            copy(frame.bytes, &mut short);
+        }
+        let seen = seen(frame.bytes, &short);
         match locate::<I, CHUNKS>(memory, frame, seen) {
             Place::Held(slot, tag) => {
-                index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (seen, tag), sink);
+                index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (&short, tag), sink);
                 continue;
             }
             Place::Nowhere(IPV4, tag)
@@ -74,13 +77,18 @@ fn is_enough(bytes: &[u8]) -> bool {
     bytes.len() >= TCP6 || bytes.len() >= HALF && bytes[12] == 0x08
 }
 
-/// A frame that has fewer, and what may be anything behind them.
+/// Of a frame that has fewer a copy; what is behind it may be anything.
 #[cold]
 #[inline(never)]
-fn copied<'a>(bytes: &[u8], short: &'a mut Head) -> &'a [u8] {
+fn copy(bytes: &[u8], short: &mut Head) {
     let present = bytes.len().min(HEAD);
     short[..present].copy_from_slice(&bytes[..present]);
-    short
+}
+
+/// What is looked at: the frame, or its copy.
+#[inline(always)]
+pub(super) fn seen<'a>(bytes: &'a [u8], short: &'a Head) -> &'a [u8] {
+    if is_enough(bytes) { bytes } else { short }
 }
 
 /// Where the packet of a frame's flow is held.
