@@ -44,26 +44,30 @@ pub(super) fn follow<P: Profile, I: Code, const CHUNKS: usize>(
                 // In a tunnel it is read, whatever somebody vouched for.
                 prefetch_payload(ahead);
             }
-            elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
+            elsewhere::<P, I, CHUNKS>(core, memory, (slot, tag), frame, sink);
             index + 1
         }
-        _ => follow_udp::<P, I, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink),
+        _ => {
+            let rest = frames.get(index..).unwrap_or(&[]);
+            index + follow_udp::<P, I, CHUNKS>(core, memory, rest, (slot, tag), short, sink)
+        }
     }
 }
 
-/// The same for UDP, out of the way of TCP.
+/// The same for UDP, out of the way of TCP: how many of `frames` were taken.
 #[inline(never)]
 fn follow_udp<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (frames, index, slot): (&[Frame<'_>], usize, usize),
-    (short, tag): (&Head, u32),
+    frames: &[Frame<'_>],
+    (slot, tag): (usize, u32),
+    short: &Head,
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> usize {
     if memory.side.held[slot % Slot::COUNT].shape == Udp4::NUMBER {
-        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
+        follow_as::<P, I, Udp4, CHUNKS>(core, memory, (frames, 0, slot), (short, tag), sink)
     } else {
-        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, index, slot), (short, tag), sink)
+        follow_as::<P, I, Udp6, CHUNKS>(core, memory, (frames, 0, slot), (short, tag), sink)
     }
 }
 
@@ -82,26 +86,27 @@ fn follow_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     let held = &memory.side.held[slot % Slot::COUNT];
     let is_ready = held.keeper == Keeper::Lane && held.end.room() > 0;
     if !(is_ready || get_ready::<P, CHUNKS>(core, memory, slot, sink)) {
-        elsewhere::<P, I, CHUNKS>(core, memory, (slot, frame, tag), sink);
+        elsewhere::<P, I, CHUNKS>(core, memory, (slot, tag), frame, sink);
         return index + 1;
     }
     let Lane { header_len, gso_size, .. } = memory.side.held[slot % Slot::COUNT].lane;
     let is_long = frame.bytes.len() >= HEAD;
-    let end = if frame.bytes.len() != usize::from(header_len) + usize::from(gso_size) {
-        index
-    } else if gso_size & 1 == 0 && is_next_likely::<S>(frames, index) {
-        if is_long {
+    if frame.bytes.len() != usize::from(header_len) + usize::from(gso_size) {
+    } else if gso_size & 1 != 0 {
+        if is_long && one_odd::<I, S, CHUNKS>(core, memory, (slot, frame)) {
+            return index + 1;
+        }
+    } else if is_next_likely::<S>(frames, index) {
+        let end = if is_long {
             I::run::<S, false, CHUNKS>((core, memory), frames, (slot, index))
         } else {
             I::run::<S, true, CHUNKS>((core, memory), frames, (slot, index))
+        };
+        if end > index {
+            return end;
         }
-    } else if is_long {
-        index + usize::from(one::<I, S, CHUNKS>(core, memory, (slot, frame)))
-    } else {
-        index
-    };
-    if end > index {
-        return end;
+    } else if is_long && one::<I, S, false, CHUNKS>(core, memory, (slot, frame)) {
+        return index + 1;
     }
     join::<P, I, S, CHUNKS>(core, memory, (slot, frame, seen(frame.bytes, short), tag), sink);
     index + 1
@@ -117,9 +122,10 @@ fn is_next_likely<S: Shape>(frames: &[Frame<'_>], index: usize) -> bool {
         && this.bytes.get(ports.clone()) == next.bytes.get(ports)
 }
 
-/// As [`run`], of one frame that is as long as it must be and no shorter than a head: without what a loop keeps at hand.
+/// As [`run`], of one frame that is as long as it must be and no shorter than a head: without what a loop keeps at hand. `ODD`: that
+/// length turns the sum of the next one.
 #[inline(always)]
-fn one<I: Code, S: Shape, const CHUNKS: usize>(
+fn one<I: Code, S: Shape, const ODD: bool, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
     (slot, frame): (usize, &Frame<'_>),
@@ -128,10 +134,13 @@ fn one<I: Code, S: Shape, const CHUNKS: usize>(
     let held = &memory.side.held[slot % Slot::COUNT];
     let lane = &held.lane;
     let (header_len, gso_size) = (usize::from(lane.header_len), u32::from(lane.gso_size));
-    let (seq, id) = (seq::<S>(head), be32(head, 18));
+    let Some(payload) = frame.bytes.get(header_len..) else { return false };
+    // Before the comparison: out of what that has in vector registers they come dear.
+    let segment = Segment { push: 0, ..Segment::of::<S>(head, gso_size) };
+    let id = be32(head, 18);
     if frame.key != held.key
         || lane.bytes + gso_size >= lane.limit
-        || seq != lane.next_seq
+        || segment.seq != lane.next_seq
         || S::IS_UDP && held.segs + 1 >= UDP_SEGMENTS_MAX
         || !has_checksum::<S>(head)
         || S::IS_V4 && (id != lane.next_id || id_sum(id, head) != lane.id_sum)
@@ -140,30 +149,35 @@ fn one<I: Code, S: Shape, const CHUNKS: usize>(
     {
         return false;
     }
-    append::<S, CHUNKS>(
-        core,
-        &mut memory.side,
-        (slot, frame, &Segment::of::<S>(head, gso_size)),
-        FlushReason::None,
-    );
+    append::<S, ODD, CHUNKS>(core, &mut memory.side, (slot, payload, &segment), FlushReason::None);
     true
+}
+
+/// As [`one`], out of the way.
+#[inline(never)]
+fn one_odd<I: Code, S: Shape, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (slot, frame): (usize, &Frame<'_>),
+) -> bool {
+    one::<I, S, true, CHUNKS>(core, memory, (slot, frame))
 }
 
 /// What a segment that joins changes; `close` is why the packet then leaves.
 #[inline(always)]
-fn append<S: Shape, const CHUNKS: usize>(
+fn append<S: Shape, const ODD: bool, const CHUNKS: usize>(
     core: &mut Core,
     side: &mut Side<CHUNKS>,
-    (slot, frame, segment): (usize, &Frame<'_>, &Segment),
+    (slot, payload, segment): (usize, &[u8], &Segment),
     close: FlushReason,
 ) {
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
-    held.lane.join::<S>(segment);
-    store.push(&mut held.end, frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]));
-    core.state.counters.arrived(frame.len());
+    held.lane.join::<S, ODD>(segment);
+    store.push(&mut held.end, payload);
+    core.state.counters.arrived(u32::from(held.lane.header_len) + segment.len);
     core.state.counters.merged_segments += 1;
-    let frames = core.state.frames();
+    let frames = core.frames();
     held.segs += 1;
     held.last = frames.wrapping_sub(1);
     let word = Action::Merge as u32 | (close as u32) << 16;
@@ -202,7 +216,7 @@ fn run<I: Code, S: Shape, const VERIFIES: bool, const SHORT: bool, const CHUNKS:
     let mask = mask::<S>(header_len as u32, true);
     let seq_step = if S::IS_UDP { 0 } else { gso_size };
     let id_step = if fixed_id { 0 } else { ID_STEP };
-    let (mut digest, before) = (core.state.digest, core.state.frames());
+    let (mut digest, before) = (core.state.digest, core.frames());
     let word = Action::Merge as u32 ^ (slot as u32) << 2;
     let rest = frames.get(index..).unwrap_or(&[]);
     // As many as the list has room for, and the packet.
@@ -281,7 +295,8 @@ fn join<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
     match held.lane.judge::<I, S>(frame, seen, &held.head) {
         Fate::Joins(segment) => {
             let close = held.lane.closes::<S>(&segment, held.segs);
-            append::<S, CHUNKS>(core, &mut memory.side, (slot, frame, &segment), close);
+            let payload = frame.bytes.get(usize::from(held.lane.header_len)..).unwrap_or(&[]);
+            append::<S, true, CHUNKS>(core, &mut memory.side, (slot, payload, &segment), close);
             if close != FlushReason::None {
                 emit::<P, CHUNKS>(core, memory, (slot_of(slot), close), sink);
             }

@@ -195,14 +195,18 @@ impl Lane {
         u32::from(self.push) << (self.turn ^ turns(u32::from(self.gso_size)))
     }
 
-    /// Adds a segment.
+    /// Adds a segment; unless `ODD`, all are of even length.
     #[inline(always)]
-    pub(super) fn join<S: Shape>(&mut self, segment: &Segment) {
+    pub(super) fn join<S: Shape, const ODD: bool>(&mut self, segment: &Segment) {
         self.bytes += segment.len;
         self.next_seq = segment.next_seq::<S>();
         self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
-        self.sum += segment.sum << self.turn;
-        self.turn ^= turns(u32::from(self.gso_size));
+        if ODD {
+            self.sum += segment.sum << self.turn;
+            self.turn ^= turns(u32::from(self.gso_size));
+        } else {
+            self.sum += segment.sum;
+        }
         self.push = segment.push;
     }
 }

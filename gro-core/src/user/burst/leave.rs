@@ -209,7 +209,7 @@ impl<'q, S, const CHUNKS: usize> Path<'q, '_, S, CHUNKS> {
             isa: core.isa,
             now: core.now,
             summed: core.summed,
-            number: core.state.frames(),
+            number: core.frames(),
             side,
             sink,
             frames: PhantomData,

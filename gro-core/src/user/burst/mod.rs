@@ -84,6 +84,14 @@ struct Core {
     state: State,
 }
 
+impl Core {
+    /// Frames so far, modulo 2^32: none of them is still to be counted here.
+    #[inline(always)]
+    fn frames(&self) -> u32 {
+        self.state.counters.wire_packets as u32
+    }
+}
+
 /// What the TCP or UDP checksum of a merged packet is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Summed {
@@ -218,7 +226,7 @@ impl<'f, P: Profile, M: BorrowMut<Memory<CHUNKS>>, const CHUNKS: usize> Session<
     fn event(&mut self, event: Event, sink: &mut impl FnMut(&Packet<'_>)) {
         let Queue { core, memory, .. } = &mut *self.queue;
         let memory = memory.borrow_mut();
-        let frames = core.state.frames().wrapping_sub(core.state.poll_start);
+        let frames = core.frames().wrapping_sub(core.state.poll_start);
         let keeps_young = event == Event::PollEnd && core.config.keeps_young::<P>(frames);
         datapath::begin::<P>(&mut core.state, event, &core.config);
         for bucket in 0..BUCKETS {

@@ -145,7 +145,7 @@ pub(super) fn start<P: Profile, S: Shape, const CHUNKS: usize>(
     let Some((list, _)) = memory.table.bucket(bucket) else { return };
     let seq = seq::<S>(head);
     core.state.counters.arrived(len as u32);
-    let frames = core.state.frames();
+    let frames = core.frames();
     let is_closing = !S::IS_UDP && byte(head, S::L4 + 13) & (CLOSING >> 16) as u8 != 0;
     if is_closing || len as u32 == header_len::<S>(head) {
         let why = if is_closing { Bypass::Flags } else { Bypass::Empty };

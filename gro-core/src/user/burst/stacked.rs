@@ -23,7 +23,8 @@ use crate::{FlushReason, Profile, Slot, Table};
 pub(super) fn elsewhere<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, frame, tag): (usize, &Frame<'_>, u32),
+    (slot, tag): (usize, u32),
+    frame: &Frame<'_>,
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     if !(joins_core::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
@@ -159,7 +160,7 @@ pub(super) fn join<P: Profile, I: Code, const CHUNKS: usize>(
     };
     core.state.counters.arrived(frame.len());
     core.state.counters.merged_segments += 1;
-    let frames = core.state.frames();
+    let frames = core.frames();
     core.state.digest.mix((Action::Merge as u32 | (close as u32) << 16) ^ (slot as u32) << 2, frames ^ seq);
     // As `Flow::join`.
     let control = be32(head, l4 + 12);

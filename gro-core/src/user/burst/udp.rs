@@ -40,7 +40,7 @@ fn begin_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
         Look::Plain => start::<P, S, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink),
         Look::Passes(why) => {
             core.state.counters.arrived(frame.len());
-            let frames = core.state.frames();
+            let frames = core.frames();
             core.state.digest.mix((why as u32) << 24, frames);
             core.state.counters.passed(why);
             pass(frame, (frames.wrapping_sub(1), why), sink);
