@@ -213,6 +213,22 @@ fn bursts_are_decided_as_by_the_core_alone() {
     }
 }
 
+/// Little enough for Miri: `cargo +nightly miri test -p gro-core --features user --lib a_little_of_everything`, also with
+/// `-Ctarget-cpu=x86-64-v3`.
+#[test]
+fn a_little_of_everything() {
+    let tunnels = Config::DEFAULT.tunnels | crate::tunnel::VXLAN;
+    let config = Config { udp: UdpMode::Forwarding, tunnels, ..Config::DEFAULT };
+    for seed in 0..2 {
+        let script = script(seed, 150);
+        for (isa, summed) in [(Isa::Baseline, Summed::Complete), (Isa::Avx2, Summed::Partial)] {
+            let plain = plain::<Linux618>(&script, config, summed);
+            assert!(bursts::<Linux618>(&script, config, (isa, summed)) == plain, "seed {seed}, {isa:?}");
+            assert!(plain.2.merged_segments > 10, "too few joined to say anything");
+        }
+    }
+}
+
 /// `count` segments of one flow, the last one with PSH if `push`.
 fn flow(count: u32, len: usize, push: bool) -> Vec<Bytes> {
     let segment = |n: u32| {
