@@ -219,12 +219,12 @@ fn bursts_are_decided_as_by_the_core_alone() {
 fn a_little_of_everything() {
     let tunnels = Config::DEFAULT.tunnels | crate::tunnel::VXLAN;
     let config = Config { udp: UdpMode::Forwarding, tunnels, ..Config::DEFAULT };
-    for seed in 0..2 {
+    for seed in [1, 3] {
         let script = script(seed, 150);
         for (isa, summed) in [(Isa::Baseline, Summed::Complete), (Isa::Avx2, Summed::Partial)] {
             let plain = plain::<Linux618>(&script, config, summed);
             assert!(bursts::<Linux618>(&script, config, (isa, summed)) == plain, "seed {seed}, {isa:?}");
-            assert!(plain.2.merged_segments > 10, "too few joined to say anything");
+            assert!(plain.2.merged_segments > 10, "too few joined to say anything: {}", plain.2.merged_segments);
         }
     }
 }
