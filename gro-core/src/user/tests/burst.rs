@@ -224,7 +224,11 @@ fn a_little_of_everything() {
         for (isa, summed) in [(Isa::Baseline, Summed::Complete), (Isa::Avx2, Summed::Partial)] {
             let plain = plain::<Linux618>(&script, config, summed);
             assert!(bursts::<Linux618>(&script, config, (isa, summed)) == plain, "seed {seed}, {isa:?}");
-            assert!(plain.2.merged_segments > 10, "too few joined to say anything: {}", plain.2.merged_segments);
+            assert!(
+                plain.2.merged_segments > 10,
+                "too few joined to say anything: {}",
+                plain.2.merged_segments
+            );
         }
     }
 }
