@@ -82,10 +82,13 @@ impl<P: Profile> Engine<P> {
         let number = self.state.frames();
         let mut path = Path { held: &mut self.held, number, meta, sink };
         let (state, table) = (&mut self.state, &mut *self.table);
-        match follow::<P, _, _>(state, table, &mut path, frame, &input) {
+        let result = match follow::<P, _, _>(state, table, &mut path, frame, &input) {
             Ok(result) => result,
             Err(frame) => datapath::receive::<P, _, _>(state, table, &mut path, frame, &input),
-        }
+        };
+        // Who reads the counters between two frames finds it in them.
+        state.count_pending();
+        result
     }
 
     /// The end of a NAPI poll.
