@@ -539,7 +539,7 @@ fn ipv6_in_ip<P: Profile>(
 
 /// Table `ethertypes`.
 #[inline(always)]
-fn ethertypes<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn ethertypes<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,
@@ -557,7 +557,7 @@ fn ethertypes<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `ethertypes-behind-a-tag`.
 #[inline(always)]
-fn ethertypes_behind_a_tag<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+pub(super) fn ethertypes_behind_a_tag<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,
@@ -575,7 +575,7 @@ fn ethertypes_behind_a_tag<P: Profile>(key: u32, _config: &Config) -> Option<u32
 
 /// Table `ethertypes-behind-two-tags`.
 #[inline(always)]
-fn ethertypes_behind_two_tags<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
+pub(super) fn ethertypes_behind_two_tags<P: Profile>(key: u32, _config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,
@@ -589,7 +589,7 @@ fn ethertypes_behind_two_tags<P: Profile>(key: u32, _config: &Config) -> Option<
 
 /// Table `ppp-protocols`.
 #[inline(always)]
-fn ppp_protocols(key: u32, _config: &Config) -> Option<u32> {
+pub(super) fn ppp_protocols(key: u32, _config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0021 => Header::IPV4,
@@ -601,7 +601,7 @@ fn ppp_protocols(key: u32, _config: &Config) -> Option<u32> {
 
 /// Table `ipv4-protocols`.
 #[inline(always)]
-fn ipv4_protocols(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn ipv4_protocols(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // tcp
         6 => Header::TCP,
@@ -619,7 +619,7 @@ fn ipv4_protocols(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `ipv6-next-headers`.
 #[inline(always)]
-fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // tcp
         6 => Header::TCP,
@@ -645,7 +645,7 @@ fn ipv6_next_headers<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `udp-ports`.
 #[inline(always)]
-fn udp_ports(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn udp_ports(key: u32, config: &Config) -> Option<u32> {
     if config.tunnels & (tunnel::GENEVE | tunnel::VXLAN) == 0 {
         return None;
     }
@@ -660,7 +660,7 @@ fn udp_ports(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `udp-tunnels`.
 #[inline(always)]
-fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
     if config.tunnels & (tunnel::GENEVE | tunnel::VXLAN) == 0 {
         return None;
     }
@@ -675,7 +675,7 @@ fn udp_tunnels(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `geneve-protocols`.
 #[inline(always)]
-fn geneve_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn geneve_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ethernet
         0x6558 => Header::ETHERNET,
@@ -695,7 +695,7 @@ fn geneve_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
 
 /// Table `gre-protocols`.
 #[inline(always)]
-fn gre_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
+pub(super) fn gre_protocols<P: Profile>(key: u32, config: &Config) -> Option<u32> {
     Some(match key {
         // ipv4
         0x0800 => Header::IPV4,

@@ -269,5 +269,12 @@ impl Packet {
     }
 }
 
+/// Whether a UDP header with this destination port has something else behind it than a payload: by the document's table `udp-ports`.
+#[cfg(feature = "burst")]
+#[inline(always)]
+pub(crate) fn is_udp_tunnel(port: u16, config: &Config) -> bool {
+    generated::udp_ports(port as u32, config).is_some()
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,7 +11,8 @@ use super::shape::{IPV4, IPV6, Shape, UDP_HEADER, Udp4, Udp6, has_checksum, is_u
 use super::store::Memory;
 use super::tags::classify;
 use super::{Core, Packet};
-use crate::{Bypass, Config, Profile, UdpMode, tunnel};
+use crate::parse::is_udp_tunnel;
+use crate::{Bypass, Config, Profile, UdpMode};
 
 /// A frame of which nothing is held by its tag, and that is no plain TCP. What is no UDP goes the core's way.
 #[inline(never)]
@@ -64,7 +65,7 @@ enum Look {
 fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &S::Head) -> Look {
     let len = frame.bytes.len();
     let is_whole = stated_length::<S>(head) as usize == len && len < 1 << 16 && len >= S::L4 + UDP_HEADER;
-    if !is_network_plain::<S>(head) || !is_whole || is_tunnel(config, be16(head, S::L4 + 2)) {
+    if !is_network_plain::<S>(head) || !is_whole || is_udp_tunnel(be16(head, S::L4 + 2), config) {
         Look::Unknown
     } else if config.udp != UdpMode::Forwarding {
         Look::Passes(Bypass::UdpOff)
@@ -77,12 +78,4 @@ fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &S::Head) -
     } else {
         Look::Plain
     }
-}
-
-/// Whether something else is behind a header with this destination port.
-fn is_tunnel(config: &Config, port: u16) -> bool {
-    const VXLAN: u16 = 4789;
-    const GENEVE: u16 = 6081;
-    port == VXLAN && config.tunnels & tunnel::VXLAN != 0
-        || port == GENEVE && config.tunnels & tunnel::GENEVE != 0
 }

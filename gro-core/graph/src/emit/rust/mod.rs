@@ -228,7 +228,7 @@ fn tables(graph: &Graph, order: &[usize]) -> String {
         let shortcut = shortcut(table);
         let _ = writeln!(
             text,
-            "/// Table `{}`.\n#[inline(always)]\nfn {name}{profile}(key: u32, {config}: &Config) -> Option<u32> {{
+            "/// Table `{}`.\n#[inline(always)]\npub(super) fn {name}{profile}(key: u32, {config}: &Config) -> Option<u32> {{
                 {shortcut} Some(match key {{ {arms} _ => return None, }})
             }}\n",
             table.name.as_deref().unwrap_or(&name)
