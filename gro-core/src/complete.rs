@@ -73,7 +73,7 @@ pub struct Merged {
     pub gso_type: u32,
     patches: [Patch; PATCHES],
     /// 1 when headers in front of the IP header are rewritten too.
-    pub(crate) has_outer: u32,
+    has_outer: u32,
     outer: [Patch; OUTER_PATCHES],
 }
 
@@ -128,7 +128,8 @@ impl Merged {
         self.outer[if index < OUTER_PATCHES { index } else { 0 }]
     }
 
-    /// A single frame: of its flow no more is needed than is known early ([`crate::follow`]).
+    /// A single frame, and of a packet of more what depends on lengths only: of its flow no more is needed than is known early
+    /// ([`crate::follow`]).
     #[inline(always)]
     pub(crate) fn write_single(&mut self, flow: &Flow) {
         self.segs = 1;

@@ -32,14 +32,14 @@ pub trait Datapath {
         true
     }
 
-    /// Whether plain frames may take the shortcut, which asks [`Datapath::admits`] nothing.
+    /// Whether plain frames may take the shortcut now, which asks [`Datapath::admits`] nothing; asked where [`Datapath::LEARNS_LATE`].
     #[inline(always)]
     fn takes_shortcuts(&self) -> bool {
         true
     }
 
-    /// Whether of a plain frame that is held no more is worked out than it takes to hold it ([`crate::follow`]). Not on a target where the
-    /// verifier would walk what is left for later once for every place that may need it.
+    /// Whether plain frames take the shortcut, which holds them with no more worked out than that takes ([`crate::follow`]). Not on a target
+    /// where the verifier would walk what is left for later once for every place that may need it.
     const LEARNS_LATE: bool = false;
 
     /// The ones'-complement sum of the whole frame, folded, where a device supplies it.

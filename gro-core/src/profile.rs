@@ -290,7 +290,7 @@ impl Default for Config {
 }
 
 /// `GRO_LEGACY_MAX_SIZE` (include/linux/netdevice.h): from here on only TCP grows.
-const LEGACY_MAX_SIZE: u32 = 65_536;
+pub(crate) const LEGACY_MAX_SIZE: u32 = 65_536;
 
 #[cfg(test)]
 mod tests {

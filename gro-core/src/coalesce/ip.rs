@@ -9,7 +9,8 @@ use crate::rule::Rule;
 
 const TTL: u32 = 0xff;
 const TOS: u32 = 0xff00;
-const DONT_FRAGMENT: u32 = 0x1_0000;
+/// In [`Packet::class`].
+pub(crate) const DONT_FRAGMENT: u32 = 0x1_0000;
 
 /// Which identifications are fixed: the second segment decides by repeating the first one's.
 #[inline(always)]

@@ -6,6 +6,8 @@
 mod ip;
 mod tcp;
 
+#[cfg(feature = "burst")]
+pub(crate) use ip::DONT_FRAGMENT;
 pub(crate) use tcp::CLOSING;
 
 use crate::flow::{Difference, Flow};

@@ -3,12 +3,15 @@
 //! unusual follower needs is worked out when there is one ([`Flow::learn`]); of most packets that leave alone, never.
 
 use super::first::First;
-use super::{IP, IPV4, IPV6, LINK_END, Segment, in_host_order, index_of, template, turned};
+use super::{
+    IP, IPV4, IPV6, LINK_END, PROTOCOL_V4, PROTOCOL_V6, Segment, allows_late, in_host_order, index_of,
+    template, turned,
+};
 use crate::checksum::{fold, is_complete};
 use crate::coalesce::Action;
 use crate::datapath::{Datapath, GroResult, Input, Payload, State, bucket_index};
 use crate::flow::{FIXED, Flow, OPTION_WORDS};
-use crate::parse::{CHAIN_WORDS, L3_UNTAGGED, PROTOCOL_TCP, TCP_HEADER, masks};
+use crate::parse::{CHAIN_WORDS, L3_UNTAGGED, TCP_HEADER, masks};
 use crate::profile::Profile;
 use crate::table::{DEPTH, Slot, Table};
 use crate::window::Window;
@@ -23,7 +26,7 @@ pub fn follow<P: Profile, T: Table, D: Datapath>(
     frame: D::Frame,
     input: &Input<'_>,
 ) -> Result<GroResult, D::Frame> {
-    if !P::SHORTCUT || !D::LEARNS_LATE || cfg!(target_endian = "big") || !datapath.takes_shortcuts() {
+    if !allows_late::<P, D>(datapath) {
         return Err(frame);
     }
     let bucket = bucket_index::<P>(input);
@@ -112,6 +115,7 @@ fn next<D: Datapath, const L4: u32>(
             }
         }
     } else {
+        // Not as `options_differ`: a branch a word costs less where most are equal.
         for index in 0..OPTION_WORDS {
             if index >= options as usize {
                 break;
@@ -228,7 +232,7 @@ impl Flow {
         chain[NETWORK] = w0;
         chain[NETWORK + 1] = w1;
         if L4 == IPV4 {
-            self.key.protocol = 0x0800 << 16 | PROTOCOL_TCP as u32;
+            self.key.protocol = PROTOCOL_V4;
             self.key.label = 0;
             self.key.addresses = [window.word(IP + 3), 0, 0, 0, window.word(IP + 4), 0, 0, 0];
             chain[NETWORK + 2] = w2;
@@ -236,7 +240,7 @@ impl Flow {
             chain[STEP] = NEXT;
             expect_next_id(chain);
         } else {
-            self.key.protocol = 0x86dd << 16 | PROTOCOL_TCP as u32;
+            self.key.protocol = PROTOCOL_V6;
             self.key.label = in_host_order(w0) & masks::IPV6_IDENTIFY[0];
             for index in 0..self.key.addresses.len() {
                 self.key.addresses[index] = window.word(IP + 2 + index);

@@ -72,9 +72,10 @@ impl Flow {
 }
 
 impl Merged {
-    /// As [`Merged::write`], of a packet that is known late.
+    /// As [`Merged::write`], of a packet of two segments or more that is known late.
     #[inline(always)]
     pub(crate) fn write_late<P: Profile>(&mut self, flow: &Flow) {
+        self.write_single(flow);
         use template::{CONTROL, ID_CHECK, URGENT};
         let chain = &flow.chain;
         let Sums { common, payload } = flow.sums();
@@ -105,14 +106,10 @@ impl Merged {
         }
         self.segs = flow.segs;
         self.gso_size = flow.gso_size as u16;
-        self.header_len = flow.payload as u16;
-        self.l3 = L3_UNTAGGED as u16;
-        self.l4 = l4 as u16;
-        self.check = (l4 + 16) as u16;
-        self.pseudo = fold(flow.pseudo_sum + halves(l4_len));
-        self.len = flow.payload + flow.bytes + jumbo;
-        self.jumbo = if jumbo != 0 { ip_len + JUMBO_HEADER } else { 0 };
-        self.has_outer = 0;
+        if jumbo != 0 {
+            self.len += jumbo;
+            self.jumbo = ip_len + jumbo;
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! A plain frame that does not join the packet of its flow, which therefore leaves: why, without a parse.
 
 use super::first::First;
-use super::{IP, IPV4, LINK_END, class_v4, class_v6, in_host_order, index_of, template, turned};
+use super::{
+    IP, IPV4, LINK_END, PROTOCOL_V4, PROTOCOL_V6, class_v4, class_v6, in_host_order, index_of,
+    options_differ, template, turned,
+};
 use crate::coalesce::{Action, decide_apart};
 use crate::datapath::Input;
-use crate::flow::{Difference, Flow, OPTION_WORDS};
-use crate::parse::{L3_UNTAGGED, PROTOCOL_TCP, Packet, TCP_HEADER, masks};
+use crate::flow::{Difference, Flow};
+use crate::parse::{L3_UNTAGGED, Packet, masks};
 use crate::profile::Profile;
 
 impl Flow {
@@ -28,7 +31,7 @@ impl Flow {
         if l4 == IPV4 {
             differs |=
                 window.word(IP + 3) ^ self.key.addresses[0] | window.word(IP + 4) ^ self.key.addresses[4];
-            packet.key.protocol = 0x0800 << 16 | PROTOCOL_TCP as u32;
+            packet.key.protocol = PROTOCOL_V4;
             packet.class = class_v4(w0, w1, w2);
             packet.id_check = turned(w1) << 16 | turned(w2 >> 16);
         } else {
@@ -36,7 +39,7 @@ impl Flow {
                 differs |= window.word(IP + 2 + index) ^ self.key.addresses[index];
             }
             differs |= (in_host_order(w0) & masks::IPV6_IDENTIFY[0]) ^ self.key.label;
-            packet.key.protocol = 0x86dd << 16 | PROTOCOL_TCP as u32;
+            packet.key.protocol = PROTOCOL_V6;
             packet.class = class_v6(w0, w1);
             packet.id_check = 0;
         }
@@ -55,16 +58,9 @@ impl Flow {
         packet.ack = in_host_order(window.word(tcp + 2));
         packet.control = in_host_order(window.word(tcp + 3));
         packet.check_urgent = in_host_order(window.word(tcp + 4));
-        let options = (first.payload.at - l4 - TCP_HEADER) as usize / 4;
-        let mut difference = 0;
-        for index in 0..OPTION_WORDS {
-            if index >= options {
-                break;
-            }
-            difference |= window.word(tcp + 5 + index) ^ self.options[index];
-        }
+        let difference = Difference(options_differ(self, window, (l4, first.payload.at)));
         let max_size = input.config.max_size::<P>(packet);
-        let verdict = decide_apart::<P>(self, Difference(difference), packet, max_size);
+        let verdict = decide_apart::<P>(self, difference, packet, max_size);
         (verdict.action != Action::Merge).then_some(verdict.flush as u32)
     }
 }

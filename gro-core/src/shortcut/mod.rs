@@ -15,7 +15,7 @@ use crate::checksum::{fold, halves, is_complete};
 use crate::coalesce::{Action, PSH};
 use crate::datapath::{Datapath, GroResult, Input, Payload, State, bucket_index, emit, pass};
 use crate::flow::{FIXED, Flow, OPTION_WORDS};
-use crate::parse::{IPV6_HEADER, L3_UNTAGGED, TCP_HEADER};
+use crate::parse::{IPV6_HEADER, L3_UNTAGGED, PROTOCOL_TCP, TCP_HEADER};
 use crate::profile::Profile;
 use crate::reason::{Bypass, FlushReason};
 use crate::table::{Bucket, DEPTH, Slot, Table};
@@ -37,6 +37,12 @@ const fn index_of(offset: u32) -> usize {
     (offset as usize - ALIGN) / 4
 }
 
+/// Whether a frame may be held, or join, by its words alone: what is held so is known late, which only such a datapath's packets are.
+#[inline(always)]
+fn allows_late<P: Profile, D: Datapath>(datapath: &D) -> bool {
+    P::SHORTCUT && D::LEARNS_LATE && cfg!(target_endian = "little") && datapath.takes_shortcuts()
+}
+
 /// Takes a frame if it is plain and nothing unusual happens to it; else gives it back.
 #[inline(always)]
 pub(crate) fn receive<P: Profile, T: Table, D: Datapath>(
@@ -46,7 +52,7 @@ pub(crate) fn receive<P: Profile, T: Table, D: Datapath>(
     frame: D::Frame,
     input: &Input<'_>,
 ) -> Result<GroResult, D::Frame> {
-    if !P::SHORTCUT || cfg!(target_endian = "big") || !datapath.takes_shortcuts() {
+    if !allows_late::<P, D>(datapath) {
         return Err(frame);
     }
     let bucket = bucket_index::<P>(input);
@@ -144,6 +150,10 @@ fn start<P: Profile, T: Table, D: Datapath>(
     Ok(GroResult::Held)
 }
 
+/// [`crate::parse::Key::protocol`] of a plain frame.
+const PROTOCOL_V4: u32 = 0x0800 << 16 | PROTOCOL_TCP as u32;
+const PROTOCOL_V6: u32 = 0x86dd << 16 | PROTOCOL_TCP as u32;
+
 /// PSH in the fourth word of a TCP header as it lies in memory.
 const PSH_IN_ORDER: u32 = PSH.to_be();
 
@@ -232,13 +242,7 @@ impl Segment {
         let control = window.word(tcp + 3);
         let mut differs = (control & !PSH_IN_ORDER) ^ template[CONTROL] | window.word(tcp + 2) ^ flow.ack;
         // Equal headers are equally long.
-        let options = (flow.payload - L4 - TCP_HEADER) as usize / 4;
-        for index in 0..OPTION_WORDS {
-            if index >= options {
-                break;
-            }
-            differs |= window.word(tcp + 5 + index) ^ flow.options[index];
-        }
+        differs |= options_differ(flow, window, (L4, flow.payload));
         let seq = in_host_order(window.word(tcp + 1));
         let next_seq = if D::LEARNS_LATE { flow.first_seq.wrapping_add(flow.bytes) } else { flow.next_seq };
         if differs | seq ^ next_seq != 0 {
@@ -261,6 +265,20 @@ impl Segment {
         let sum = !fold(template[SEGMENT_SUM] + l4_len + halves(seq) + (push >> 16) + check_urgent);
         Some(Self { payload, seq, push, sum, fixed })
     }
+}
+
+/// Zero if the options of a TCP header at `l4`, which ends at `payload`, are those of `flow`.
+#[inline(always)]
+fn options_differ(flow: &Flow, window: &Window<'_>, (l4, payload): (u32, u32)) -> u32 {
+    let words = (payload - l4 - TCP_HEADER) as usize / 4;
+    let mut differs = 0;
+    for index in 0..OPTION_WORDS {
+        if index >= words {
+            break;
+        }
+        differs |= window.word(index_of(l4) + 5 + index) ^ flow.options[index];
+    }
+    differs
 }
 
 /// Whether this is the second frame of a packet and has the identification of the first, which then stays (`inet_gro_flush`,

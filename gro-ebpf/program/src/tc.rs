@@ -33,11 +33,6 @@ impl Datapath for Tc {
     }
 
     #[inline(always)]
-    fn takes_shortcuts(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
     fn sum(&mut self, (): &(), range: Range<u32>) -> Option<u16> {
         /// Older kernels take no more in one call.
         const CHUNK: u32 = 512;

@@ -3,7 +3,8 @@
 use super::core_way::{from_core, long};
 use super::frame::{Frame, Iov};
 use super::held::{
-    Fate, HEAD, Head, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ_if, is_right, seq,
+    Fate, HEAD, Head, Held, ID_STEP, Keeper, Lane, Segment, UDP_SEGMENTS_MAX, be32, byte, differ_if,
+    is_right, seq,
 };
 use super::isa::Code;
 use super::leave::emit;
@@ -12,7 +13,7 @@ use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
 use super::receive::{is_plain, seen, start};
 use super::shape::{Shape, Tcp4, Tcp6, Udp4, Udp6, has_checksum, header_len, mask};
 use super::stacked::elsewhere;
-use super::store::{Memory, SEGMENTS_MAX, Side, slot_of};
+use super::store::{Memory, SEGMENTS_MAX, Side, Store, slot_of};
 use super::sums::{id_sum, turns};
 use super::{Core, Packet};
 use crate::coalesce::Action;
@@ -174,14 +175,26 @@ fn append<S: Shape, const ODD: bool, const CHUNKS: usize>(
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
     held.lane.join::<S, ODD>(segment);
+    let len = u32::from(held.lane.header_len) + segment.len;
+    joined(core, (held, store), (slot, payload, len, segment.seq), close);
+}
+
+/// What a frame that joined changes, whoever keeps the packet: `len` is that of the frame.
+#[inline(always)]
+pub(super) fn joined<const CHUNKS: usize>(
+    core: &mut Core,
+    (held, store): (&mut Held, &mut Store<CHUNKS>),
+    (slot, payload, len, seq): (usize, &[u8], u32, u32),
+    close: FlushReason,
+) {
     store.push(&mut held.end, payload);
-    core.state.counters.arrived(u32::from(held.lane.header_len) + segment.len);
+    core.state.counters.arrived(len);
     core.state.counters.merged_segments += 1;
     let frames = core.frames();
     held.segs += 1;
     held.last = frames.wrapping_sub(1);
     let word = Action::Merge as u32 | (close as u32) << 16;
-    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ segment.seq);
+    core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ seq);
 }
 
 /// As [`run`]: in one way or the other, as the first frame has its checksum.

@@ -6,7 +6,7 @@ use super::shape::{Shape, is_udp_right, mask, pseudo_sum, stated_length};
 use super::store::End;
 use super::sums::{network_sum, turns};
 use crate::FlushReason;
-use crate::checksum::fold;
+use crate::checksum::{fold, halves, is_complete};
 use crate::datapath::Meta;
 use crate::parse::L3_UNTAGGED;
 use crate::user::sum;
@@ -178,14 +178,9 @@ impl Lane {
     /// Why the packet, with so many segments, leaves with this one in it, if it does.
     #[inline(always)]
     pub(super) fn closes<S: Shape>(&self, segment: &Segment, segs: u32) -> FlushReason {
-        if segment.push != 0 {
-            FlushReason::Push
-        } else if segment.len < u32::from(self.gso_size) {
-            FlushReason::Short
-        } else if S::IS_UDP && segs + 1 >= UDP_SEGMENTS_MAX {
-            FlushReason::Segments
-        } else {
-            FlushReason::None
+        match closes(segment.push, segment.len, u32::from(self.gso_size)) {
+            FlushReason::None if S::IS_UDP && segs + 1 >= UDP_SEGMENTS_MAX => FlushReason::Segments,
+            why => why,
         }
     }
 
@@ -208,6 +203,18 @@ impl Lane {
             self.sum += segment.sum;
         }
         self.push = segment.push;
+    }
+}
+
+/// Why a packet leaves with a segment of so many bytes in it, if it does: [`PSH`], or fewer bytes than the first one has.
+#[inline(always)]
+pub(super) fn closes(push: u8, len: u32, gso_size: u32) -> FlushReason {
+    if push != 0 {
+        FlushReason::Push
+    } else if len < gso_size {
+        FlushReason::Short
+    } else {
+        FlushReason::None
     }
 }
 
@@ -316,18 +323,24 @@ fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> 
 /// Whether the TCP or UDP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
 pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
-    frame.is_verified() || verifies::<I, S>(frame, head)
+    frame.is_verified() || verifies_plain::<I, S>(frame, head)
 }
 
 #[inline(never)]
-fn verifies<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
-    let (before, segment) = frame.bytes.split_at_checked(S::L4).unwrap_or((&[], &[]));
+fn verifies_plain<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
+    verifies::<I>(frame, S::L4, pseudo_sum::<S>(head))
+}
+
+/// Whether the checksum of the transport header at `l4` is right, from the sum over its pseudo-header without the length.
+#[inline(always)]
+pub(super) fn verifies<I: Code>(frame: &Frame<'_>, l4: usize, pseudo: u32) -> bool {
+    let (before, segment) = frame.bytes.split_at_checked(l4).unwrap_or((&[], &[]));
     let sum = match frame.check {
         // What stands before the segment is taken off.
         Check::Complete(all) => fold(u32::from(all) + u32::from(!sum(before))),
         Check::None | Check::Unnecessary => I::sum(segment),
     };
-    fold(pseudo_sum::<S>(head) + segment.len() as u32 + u32::from(sum)) == 0xffff
+    is_complete(pseudo + halves(segment.len() as u32) + u32::from(sum))
 }
 
 #[inline(always)]

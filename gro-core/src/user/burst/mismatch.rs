@@ -5,6 +5,7 @@ use super::held::{Head, Held, IP, TCP_AT, be16, be32, byte, differ, word};
 use super::shape::{Shape, header_len};
 use super::tags::same_flow;
 use crate::parse::{L3_UNTAGGED, TCP_HEADER};
+use crate::profile::LEGACY_MAX_SIZE;
 use crate::{Config, FlushReason, Profile};
 
 /// The reason that the core names (`why_not`, gro-core/src/coalesce), for a plain frame with so much payload. [`FlushReason::None`] if that
@@ -48,9 +49,6 @@ pub(super) fn max_size<S: Shape>(config: &Config) -> u32 {
     let limit = if S::IS_V4 { config.gro_ipv4_max_size } else { config.gro_max_size };
     if S::IS_UDP { limit.min(LEGACY_MAX_SIZE) } else { limit }
 }
-
-/// `GRO_LEGACY_MAX_SIZE` (include/linux/netdevice.h): from here on only TCP grows.
-const LEGACY_MAX_SIZE: u32 = 65_536;
 
 #[inline(always)]
 fn tcp<P: Profile, S: Shape>(first: &Head, frame: &[u8], head: &S::Head) -> FlushReason {

@@ -2,19 +2,20 @@
 //! follower whose headers are the same, but for what may differ, needs no parser. All but joining is left to the core.
 
 use super::core_way::long;
-use super::follow::make_room;
-use super::frame::{Check, Frame};
-use super::held::{HEAD, Head, Keeper, PSH, be16, be32, byte, differ};
+use super::follow::{joined, make_room};
+use super::frame::Frame;
+use super::held::{HEAD, Head, Keeper, PSH, be16, be32, byte, closes, differ, verifies};
 use super::isa::Code;
 use super::leave::emit;
 use super::store::{Memory, Side, slot_of};
 use super::sums::network_sum;
 use super::{Core, Packet};
 use crate::checksum::{fold, halves};
-use crate::coalesce::Action;
+use crate::coalesce::DONT_FRAGMENT;
 use crate::flow::{FIXED, FIXED_OUTER, Flow};
+use crate::parse::IPV6_HEADER;
+use crate::profile::LEGACY_MAX_SIZE;
 use crate::table::{BUCKETS, DEPTH};
-use crate::user::sum;
 use crate::{FlushReason, Profile, Slot, Table};
 
 /// A frame of which a packet that the shortcut cannot know may be held in `slot`, or behind it in the bucket: many tunnels have the same
@@ -142,6 +143,7 @@ pub(super) fn join<P: Profile, I: Code, const CHUNKS: usize>(
     let Some(fixed_id) = network::<P>(flow, frame, (head, first)) else { return false };
     let (l4, len) = (flow.l4 as usize, (frame.bytes.len() as u32).wrapping_sub(flow.payload));
     let (seq, check_urgent) = (be32(head, l4 + 4), be32(head, l4 + 16));
+    // What may be longer the core knows.
     let max_size = core.config.gro_max_size.min(core.config.gro_ipv4_max_size).min(LEGACY_MAX_SIZE);
     if seq != flow.next_seq
         || len.wrapping_sub(1) >= flow.gso_size
@@ -151,40 +153,25 @@ pub(super) fn join<P: Profile, I: Code, const CHUNKS: usize>(
         return false;
     }
     let push = byte(head, l4 + 13) & PSH;
-    let close = if push != 0 {
-        FlushReason::Push
-    } else if len < flow.gso_size {
-        FlushReason::Short
-    } else {
-        FlushReason::None
-    };
-    core.state.counters.arrived(frame.len());
-    core.state.counters.merged_segments += 1;
-    let frames = core.frames();
-    core.state.digest.mix((Action::Merge as u32 | (close as u32) << 16) ^ (slot as u32) << 2, frames ^ seq);
+    let close = closes(push, len, flow.gso_size);
     // As `Flow::join`.
     let control = be32(head, l4 + 12);
     let own = (frame.len() - flow.l4) + halves(seq) + (control >> 16) + halves(check_urgent);
     flow.add(!fold(flow.common_sum + own), u32::from(push) << 16, len);
     flow.fixed_id = fixed_id;
     flow.next_seq = seq.wrapping_add(len);
-    held.segs += 1;
-    held.last = frames.wrapping_sub(1);
-    store.push(&mut held.end, frame.bytes.get(flow.payload as usize..).unwrap_or(&[]));
+    let payload = frame.bytes.get(flow.payload as usize..).unwrap_or(&[]);
+    joined(core, (held, store), (slot, payload, frame.len(), seq), close);
     if close != FlushReason::None {
         emit::<P, CHUNKS>(core, memory, (place, close), sink);
     }
     true
 }
 
-/// `GRO_LEGACY_MAX_SIZE` (include/linux/netdevice.h): what may be longer the core knows.
-const LEGACY_MAX_SIZE: u32 = 65_536;
-
 /// Whether the IP headers are right, state the frame's length and have the next identifications; which of these are fixed
 /// (gro-core/src/coalesce/ip.rs).
 #[inline(always)]
 fn network<P: Profile>(flow: &Flow, frame: &Frame<'_>, heads: (&Head, &Head)) -> Option<u32> {
-    const DONT_FRAGMENT: u32 = 0x1_0000;
     let (outer, segs) = (&flow.outer, flow.segs & 0xffff);
     let is_second = flow.segs == 1;
     let expected = |fixed: u32| if fixed != 0 { 0 } else { segs };
@@ -220,10 +207,9 @@ fn id_offset(
     frame: &Frame<'_>,
     (head, first): (&Head, &Head),
 ) -> Option<Option<u32>> {
-    const IPV6_HEADER: usize = 40;
     let len = frame.bytes.len().wrapping_sub(l3);
     if is_ipv6 {
-        return (usize::from(be16(head, l3 + 4)) + IPV6_HEADER == len).then_some(None);
+        return (usize::from(be16(head, l3 + 4)) + IPV6_HEADER as usize == len).then_some(None);
     }
     let is_right = usize::from(be16(head, l3 + 2)) == len && network_sum(head, l3) == network_sum(first, l3);
     let offset = be16(head, l3 + 4).wrapping_sub(be16(first, l3 + 4));
@@ -233,13 +219,5 @@ fn id_offset(
 /// Whether the TCP checksum is right. Who vouched for a checksum vouched for that of an outer UDP header, if there is one.
 #[inline(always)]
 fn is_right<I: Code>(flow: &Flow, frame: &Frame<'_>) -> bool {
-    if frame.is_verified() && !flow.outer.is_udp() {
-        return true;
-    }
-    let (before, segment) = frame.bytes.split_at_checked(flow.l4 as usize).unwrap_or((&[], &[]));
-    let sum = match frame.check {
-        Check::Complete(all) => fold(u32::from(all) + u32::from(!sum(before))),
-        Check::None | Check::Unnecessary => I::sum(segment),
-    };
-    fold(flow.pseudo_sum + halves(segment.len() as u32) + u32::from(sum)) == 0xffff
+    frame.is_verified() && !flow.outer.is_udp() || verifies::<I>(frame, flow.l4 as usize, flow.pseudo_sum)
 }

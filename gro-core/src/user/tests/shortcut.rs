@@ -1,7 +1,11 @@
 //! The engine with and without the shortcut of plain frames: equal decisions and packets, whatever comes.
 
 use super::*;
-use crate::{Plain, State};
+use crate::{
+    Buckets, Datapath, Event, Header, Input, Merged, Patch, Payload, Plain, Slot, State, Window, event,
+    receive,
+};
+use alloc::boxed::Box;
 
 /// Of flows that are damaged, delayed, repeated and mixed at random.
 pub(super) struct Stream {
@@ -212,6 +216,52 @@ fn a_fixed_identification_does_not_count_on() {
     frames.extend((5..8).map(|n| Seg { id: 8, ..seg(n) }.bytes()));
     assert_eq!(agree(&frames, Meta::default()), 4 + 2);
     assert_eq!(agree(&counted(7, 0, 5)[1..], Meta { verified: true, ..Meta::default() }), 3);
+}
+
+/// A datapath of somebody else's, with everything that [`Datapath`] has a default for.
+#[derive(Default)]
+struct Plainest(Vec<(u32, u32, Vec<Patch>)>);
+
+impl Datapath for Plainest {
+    type Frame = Bytes;
+
+    fn sum(&mut self, frame: &Bytes, range: core::ops::Range<u32>) -> Option<u16> {
+        frame.get(range.start as usize..range.end as usize).map(sum)
+    }
+
+    fn hold(&mut self, _slot: Slot, _frame: Bytes, _payload: Payload) {}
+
+    fn append(&mut self, _slot: Slot, _frame: Bytes, _payload: Payload) {}
+
+    fn emit(&mut self, _slot: Slot, merged: &Merged, _why: FlushReason) {
+        self.0.push((merged.segs, merged.len, merged.patches().copied().collect()));
+    }
+
+    fn pass(&mut self, _frame: Bytes, _why: Bypass) {}
+}
+
+#[test]
+fn a_datapath_of_defaults_has_the_same_packets() {
+    let (config, frames) = (Config::DEFAULT, counted(100, 1, 5));
+    let (mut state, mut table, mut path) = (State::ZERO, Box::new(Buckets::EMPTY), Plainest::default());
+    let (mut engine, mut expected) = (Engine::<Linux618>::new(config), vec![]);
+    let mut keep = |packet: Delivered| expected.extend(packet.merged);
+    for frame in &frames {
+        let mut header = Header::ZERO;
+        header.load(frame);
+        let window = Window::new(&header, frame.len() as u32);
+        let input = Input { window, meta: Meta::default(), now: 0, config: &config };
+        receive::<Linux618, _, _>(&mut state, &mut *table, &mut path, frame.clone(), &input);
+        engine.receive(frame.clone(), Meta::default(), &mut keep);
+    }
+    event::<Linux618, _, _>(&mut state, &mut *table, &mut path, Event::Flush, (0, &config));
+    engine.flush(&mut keep);
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|merged| (merged.segs, merged.len, merged.patches().copied().collect()))
+        .collect();
+    assert_eq!(path.0, expected);
+    assert_eq!((path.0[0].0, state.digest), (5, engine.state().digest));
 }
 
 #[test]
