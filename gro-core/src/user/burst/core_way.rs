@@ -3,16 +3,15 @@
 
 use super::follow::{limit, make_room};
 use super::frame::Frame;
-use super::held::{HEAD, ID_STEP, Keeper, Lane, be32};
+use super::held::{HEAD, ID_STEP, Keeper, Lane, identity};
 use super::leave::Path;
 use super::receive::bucket_of;
 use super::shape::{Shape, Tcp4, Tcp6, UDP, Udp4, Udp6};
 use super::store::{Memory, Side, slot_of};
-use super::sums::{id_sum, in_host_order, length_sum, turns, weight};
+use super::sums::payload_sum;
 use super::{Core, Packet};
-use crate::checksum::fold;
 use crate::datapath::{self, Input};
-use crate::flow::{FIXED, Flow};
+use crate::flow::FIXED;
 use crate::parse::Parsed;
 use crate::table::DEPTH;
 use crate::user::load;
@@ -30,13 +29,13 @@ pub(super) fn long<P: Profile, const CHUNKS: usize>(
     let bucket = bucket_of(frame);
     for way in 0..DEPTH {
         let slot = bucket as usize * DEPTH + way;
-        if memory.side.held[slot].segs == 0 {
+        if memory.side.held[slot].lane.list.segs() == 0 {
             continue;
         }
         let Some((list, _)) = memory.table.bucket(bucket) else { continue };
         let leaves = list.count() >= DEPTH as u32 && usize::from(list.oldest()) == way;
         let is_same = tag != 0 && memory.side.tags.0[bucket as usize][way] == tag;
-        if memory.side.held[slot].keeper != Keeper::Core {
+        if memory.side.held[slot].origin.keeper != Keeper::Core {
             if leaves || is_same {
                 to_core::<P, CHUNKS>(core, memory, slot);
             } else {
@@ -44,7 +43,7 @@ pub(super) fn long<P: Profile, const CHUNKS: usize>(
                 list.flow_mut(way as u8).hash = !frame.meta().hash;
             }
         }
-        if memory.side.held[slot].keeper == Keeper::Core {
+        if memory.side.held[slot].origin.keeper == Keeper::Core {
             make_room::<P, CHUNKS>(core, memory, slot, sink);
         }
     }
@@ -74,28 +73,33 @@ pub(super) fn to_core<P: Profile, const CHUNKS: usize>(
     let frame = store.first(slot);
     load(scratch.bytes_mut(), frame);
     let window = Window::new(scratch, frame.len() as u32);
-    let input = Input { window, meta: held.meta(), now: held.age, config: &core.config };
+    let input = Input { window, meta: held.origin.meta(), now: held.origin.age, config: &core.config };
     let parsed = table.parse::<Plain<P>>(&input, true);
     debug_assert_eq!(parsed, Some(Parsed::Whole), "a plain frame");
     let place = slot_of(slot);
     let Some((list, hand)) = table.bucket(u32::from(place.bucket)) else { return };
     let flow = list.flow_mut(place.way);
     flow.start(&hand.packet, &input);
-    match held.keeper {
+    match held.origin.keeper {
         Keeper::Core => {}
-        Keeper::Nobody => held.end = store.start(slot, flow.payload as usize),
+        Keeper::Nobody => held.lane.list = store.start(slot, flow.payload as usize),
         Keeper::Lane => {
             let lane = &held.lane;
-            flow.fixed_id = u32::from(lane.fixed_id) * FIXED;
-            flow.segs = held.segs;
+            flow.fixed_id = u32::from(lane.id_step == 0) * FIXED;
+            flow.segs = lane.list.segs();
             flow.bytes = lane.bytes;
             flow.next_seq = lane.next_seq;
-            let others = others(flow) + lane.push_sum();
-            flow.payload_sum = u32::from(!fold(u32::from(in_host_order(lane.sum)) + others));
+            flow.payload_sum = match held.origin.shape {
+                Tcp4::NUMBER => payload_sum::<Tcp4, CHUNKS>(held, (store, slot, flow.segs)),
+                Tcp6::NUMBER => payload_sum::<Tcp6, CHUNKS>(held, (store, slot, flow.segs)),
+                Udp4::NUMBER => payload_sum::<Udp4, CHUNKS>(held, (store, slot, flow.segs)),
+                _ => payload_sum::<Udp6, CHUNKS>(held, (store, slot, flow.segs)),
+            };
             flow.control |= u32::from(lane.push) << 16;
         }
     }
-    held.keeper = Keeper::Core;
+    held.lane.list = held.lane.list.with_left(0);
+    held.origin.keeper = Keeper::Core;
 }
 
 /// The same the other way round; `false` if the packet is not plain.
@@ -113,15 +117,15 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     let Some((list, _)) = table.bucket(u32::from(place.bucket)) else { return false };
     let flow = list.flow(place.way);
     let shape = flow.l4 | if flow.udp != 0 { u32::from(UDP) } else { 0 };
-    if flow.outer.places | flow.chain_len | (shape ^ u32::from(held.shape)) != 0
+    if flow.outer.places | flow.chain_len | (shape ^ u32::from(held.origin.shape)) != 0
         || flow.payload as usize > HEAD
     {
         // It will not be plain for the next frame either.
-        held.shape = 0;
+        held.origin.shape = 0;
         return false;
     }
     held.keep_head(store.first(slot));
-    let limit = match held.shape {
+    let limit = match held.origin.shape {
         Tcp4::NUMBER => Tcp4::head(&held.head).map_or(0, |head| limit::<P, Tcp4>(core, head, flow.payload)),
         Tcp6::NUMBER => Tcp6::head(&held.head).map_or(0, |head| limit::<P, Tcp6>(core, head, flow.payload)),
         Udp4::NUMBER => Udp4::head(&held.head).map_or(0, |head| limit::<P, Udp4>(core, head, flow.payload)),
@@ -131,29 +135,18 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
     if limit == 0 {
         return false;
     }
-    let fixed_id = flow.fixed_id & FIXED != 0;
-    let counted = if fixed_id { 0 } else { flow.segs.wrapping_mul(ID_STEP) };
+    let id_step = if flow.fixed_id & FIXED != 0 { 0 } else { ID_STEP };
     held.lane = Lane {
-        sum: u64::from((!fold(u32::from(fold(flow.payload_sum)) + others(flow))).to_be()),
+        next_id: identity(&held.head).wrapping_add(u64::from(flow.segs).wrapping_mul(id_step)),
+        id_step,
         next_seq: flow.next_seq,
-        next_id: be32(&held.head, 18).wrapping_add(counted),
         bytes: flow.bytes,
         limit,
-        id_sum: id_sum(be32(&held.head, 18), &held.head),
         gso_size: flow.gso_size as u16,
         header_len: flow.payload as u8,
         push: 0,
-        fixed_id,
-        turn: turns(flow.segs & flow.gso_size),
+        list: held.lane.list.with_left(0),
     };
-    held.keeper = Keeper::Lane;
+    held.origin.keeper = Keeper::Lane;
     true
-}
-
-/// What, with [`Lane::sum`] and the payload of all segments, sums to zero.
-fn others(flow: &Flow) -> u32 {
-    let common = u32::from(fold(flow.common_sum + (flow.control >> 16)));
-    let lengths = length_sum(flow.segs, (flow.payload - flow.l4, flow.gso_size, flow.bytes));
-    // UDP has its length in its header once more.
-    u32::from(fold(weight(flow.segs, flow.gso_size) * common)) + (lengths << flow.udp)
 }

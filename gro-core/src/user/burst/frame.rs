@@ -1,6 +1,7 @@
 //! What goes into a [`super::Queue`] and what leaves it.
 
 use super::Summed;
+use super::held::Origin;
 use crate::datapath::Meta;
 use crate::user::{VirtioNetHdr, Why};
 use core::marker::PhantomData;
@@ -99,6 +100,25 @@ impl<'a> Iov<'a> {
         Self { base: bytes.as_ptr(), len: bytes.len(), bytes: PhantomData }
     }
 
+    /// What is behind the first `at` bytes, no more than there are; these may be looked at again ([`Iov::before`]).
+    #[inline(always)]
+    pub(super) const fn behind(bytes: &'a [u8], at: usize) -> Self {
+        let at = if at < bytes.len() { at } else { bytes.len() };
+        // Not of a slice of `bytes`, which knew nothing of what is before it.
+        Self { base: bytes.as_ptr().wrapping_add(at), len: bytes.len() - at, bytes: PhantomData }
+    }
+
+    /// The last `len` bytes before these.
+    ///
+    /// # Safety
+    /// This is [`Iov::behind`] so many bytes or more.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the header of each segment, without a second list")]
+    pub(super) unsafe fn before(&self, len: usize) -> &'a [u8] {
+        // SAFETY: as the caller says, these bytes and those before them are of one slice that lives for 'a.
+        unsafe { core::slice::from_raw_parts(self.base.wrapping_sub(len), len) }
+    }
+
     /// Forgets how long the bytes live, which whoever keeps it must know.
     #[inline(always)]
     pub(super) fn erase(self) -> Iov<'static> {
@@ -141,10 +161,8 @@ impl core::fmt::Debug for Iov<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'p> {
     pub(super) iov: &'p [Iov<'p>],
-    pub(super) facts: Facts,
-    pub(super) first: u32,
-    pub(super) last: u32,
-    pub(super) meta: Meta,
+    pub(super) facts: &'p Facts,
+    pub(super) origin: &'p Origin,
     pub(super) why: Why,
 }
 
@@ -162,7 +180,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) const SINGLE: Self = Self {
+    pub(super) const SINGLE: &'static Self = &Self {
         segs: 1,
         gso_type: 0,
         gso_size: 0,
@@ -203,7 +221,7 @@ impl<'p> Packet<'p> {
     /// for which VIRTIO 1.2 has no form, and for one with complete checksums ([`super::Summed::Complete`]).
     #[inline(always)]
     pub fn virtio(&self) -> Option<VirtioNetHdr> {
-        let Facts { segs, gso_type, gso_size, header_len, l4, check_at, summed } = self.facts;
+        let &Facts { segs, gso_type, gso_size, header_len, l4, check_at, summed } = self.facts;
         if segs == 1 {
             return Some(VirtioNetHdr::default());
         }
@@ -221,19 +239,19 @@ impl<'p> Packet<'p> {
     /// Number of the first frame in it, from 0, modulo 2^32.
     #[inline(always)]
     pub fn first(&self) -> u32 {
-        self.first
+        self.origin.first
     }
 
     /// Number of the last frame in it.
     #[inline(always)]
     pub fn last(&self) -> u32 {
-        self.last
+        self.origin.last
     }
 
     /// Hash and VLAN tag of the first frame.
     #[inline(always)]
     pub fn meta(&self) -> Meta {
-        self.meta
+        self.origin.meta()
     }
 
     /// Why it left.

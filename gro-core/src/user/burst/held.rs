@@ -3,8 +3,8 @@
 use super::frame::{Check, Frame};
 use super::isa::Code;
 use super::shape::{Shape, is_udp_right, mask, pseudo_sum, stated_length};
-use super::store::End;
-use super::sums::{network_sum, turns};
+use super::store::List;
+use super::sums::network_sum;
 use crate::FlushReason;
 use crate::checksum::{fold, halves, is_complete};
 use crate::datapath::Meta;
@@ -38,16 +38,19 @@ pub(super) struct Held {
     /// The first bytes of the first frame, and what the shortcut knows of the packet, if [`Keeper::Lane`] has it.
     pub(super) head: Head,
     pub(super) lane: Lane,
-    /// As [`Frame::key`].
+    pub(super) origin: Origin,
+}
+
+/// What is known of a packet beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// As [`Frame::key`], of the first frame.
     pub(super) key: u64,
-    /// Jiffy of the first frame.
-    pub(super) age: u32,
     /// Numbers of the first and the last frame.
     pub(super) first: u32,
     pub(super) last: u32,
-    pub(super) end: End,
-    /// 0 where nothing is held.
-    pub(super) segs: u32,
+    /// Jiffy of the first frame.
+    pub(super) age: u32,
     pub(super) keeper: Keeper,
     /// Whether the first frame's checksum was vouched for.
     pub(super) verified: bool,
@@ -67,29 +70,23 @@ pub(super) enum Keeper {
     Core,
 }
 
-/// What changes with each segment, and what that depends on.
+/// What changes with each segment, and what that depends on. List and number of segments are there whoever keeps the packet.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Lane {
-    /// Over all segments, words as they lie in memory: sequence number, and checksum with urgent pointer. Turned where the payload
-    /// of the segment starts at an odd offset (see [`Lane::turn`]).
-    pub(super) sum: u64,
+    /// IPv4: the identification that comes next, and what else changes with it ([`identity`]).
+    pub(super) next_id: u64,
+    /// What that grows by: [`ID_STEP`], or 0 if all segments have the identification of the first.
+    pub(super) id_step: u64,
+    pub(super) list: List,
     pub(super) next_seq: u32,
     /// Payload bytes held, and what they stay below: 0 if none may join here.
     pub(super) bytes: u32,
     pub(super) limit: u32,
-    /// IPv4: the word with the identification that comes next.
-    pub(super) next_id: u32,
-    /// IPv4: sum of identification and checksum, folded, of a header that is right and as long as the first one.
-    pub(super) id_sum: u16,
     pub(super) gso_size: u16,
     pub(super) header_len: u8,
     /// PSH of the last segment.
     pub(super) push: u8,
-    /// IPv4: all segments have the identification of the first.
-    pub(super) fixed_id: bool,
-    /// Bits by which the next segment's sum is turned: 8 where its payload starts at an odd offset, else 0.
-    pub(super) turn: u8,
 }
 
 const _: () = assert!(size_of::<Held>() == 3 * 64);
@@ -98,27 +95,25 @@ impl Held {
     pub(super) const EMPTY: Self = Self {
         head: [0; HEAD],
         lane: Lane {
-            sum: 0,
-            next_seq: 0,
             next_id: 0,
+            id_step: 0,
+            next_seq: 0,
             bytes: 0,
             limit: 0,
-            id_sum: 0,
+            list: List::NONE,
             gso_size: 0,
             header_len: 0,
             push: 0,
-            fixed_id: false,
-            turn: 0,
         },
-        key: 0,
-        age: 0,
-        first: 0,
-        last: 0,
-        end: End::NOWHERE,
-        segs: 0,
-        keeper: Keeper::Nobody,
-        verified: false,
-        shape: 0,
+        origin: Origin {
+            key: 0,
+            first: 0,
+            last: 0,
+            age: 0,
+            keeper: Keeper::Nobody,
+            verified: false,
+            shape: 0,
+        },
     };
 
     /// Copies the first bytes of the first frame; what is behind them in a shorter one is compared under no mask.
@@ -132,6 +127,15 @@ impl Held {
             }
             _ => self.head[..frame.len()].copy_from_slice(frame),
         }
+    }
+}
+
+impl Origin {
+    /// Of a frame that came in at `age` with this number.
+    #[inline(always)]
+    pub(super) fn of(frame: &Frame<'_>, number: u32, age: u32, keeper: Keeper, shape: u8) -> Self {
+        let (key, verified) = (frame.key, frame.is_verified());
+        Self { key, first: number, last: number, age, keeper, verified, shape }
     }
 
     /// What came with the first frame.
@@ -154,7 +158,8 @@ impl Lane {
             || len >> 16 != 0
             || self.limit == 0
             || S::IS_V4
-                && (be32(head, IP + 4) != self.next_id || network_sum(head, IP) != network_sum(template, IP))
+                && (be16(head, IP + 4) != self.next_id as u16
+                    || network_sum(head, IP) != network_sum(template, IP))
             || S::IS_UDP && !is_udp_right::<S>(head, len)
             || differ(seen, template, mask::<S>(header_len, false))
             || !is_right::<I, S>(frame, head)
@@ -175,33 +180,37 @@ impl Lane {
         }
     }
 
-    /// Why the packet, with so many segments, leaves with this one in it, if it does.
+    /// Why the packet leaves with this segment in it, if it does.
     #[inline(always)]
-    pub(super) fn closes<S: Shape>(&self, segment: &Segment, segs: u32) -> FlushReason {
+    pub(super) fn closes<S: Shape>(&self, segment: &Segment) -> FlushReason {
         match closes(segment.push, segment.len, u32::from(self.gso_size)) {
-            FlushReason::None if S::IS_UDP && segs + 1 >= UDP_SEGMENTS_MAX => FlushReason::Segments,
+            FlushReason::None if S::IS_UDP && self.list.segs() + 1 >= UDP_SEGMENTS_MAX => {
+                FlushReason::Segments
+            }
             why => why,
         }
     }
 
-    /// What PSH adds to the sum: it is in the last segment only, which is turned if the next one is not.
+    /// How many segments like the first one may join without another look.
     #[inline(always)]
-    pub(super) fn push_sum(&self) -> u32 {
-        u32::from(self.push) << (self.turn ^ turns(u32::from(self.gso_size)))
+    pub(super) fn left<S: Shape>(&self) -> u32 {
+        let (room, gso_size) = (self.list.room(), u32::from(self.gso_size));
+        let left = if self.bytes + room * gso_size < self.limit {
+            room
+        } else {
+            // They stay below it.
+            self.limit.saturating_sub(self.bytes).saturating_sub(1) / gso_size.max(1)
+        };
+        // With the last one UDP leaves.
+        if S::IS_UDP { left.min((UDP_SEGMENTS_MAX - 1).saturating_sub(self.list.segs())) } else { left }
     }
 
-    /// Adds a segment; unless `ODD`, all are of even length.
+    /// Adds a segment.
     #[inline(always)]
-    pub(super) fn join<S: Shape, const ODD: bool>(&mut self, segment: &Segment) {
+    pub(super) fn join<S: Shape>(&mut self, segment: &Segment) {
         self.bytes += segment.len;
         self.next_seq = segment.next_seq::<S>();
-        self.next_id = self.next_id.wrapping_add(if self.fixed_id { 0 } else { ID_STEP });
-        if ODD {
-            self.sum += segment.sum << self.turn;
-            self.turn ^= turns(u32::from(self.gso_size));
-        } else {
-            self.sum += segment.sum;
-        }
+        self.next_id = self.next_id.wrapping_add(self.id_step);
         self.push = segment.push;
     }
 }
@@ -231,8 +240,16 @@ pub(super) enum Fate {
 /// `UDP_GRO_CNT_MAX` (net/ipv4/udp_offload.c).
 pub(super) const UDP_SEGMENTS_MAX: u32 = 64;
 
-/// One more identification.
-pub(super) const ID_STEP: u32 = 1 << 16;
+/// Of an IPv4 header, in an order in which one addition makes it that of the next segment: from above fragment, TTL, protocol,
+/// checksum, identification.
+#[inline(always)]
+pub(super) fn identity(head: &(impl AsRef<[u8]> + ?Sized)) -> u64 {
+    u64::from_be_bytes(bytes(head, IP + 4)).rotate_left(16)
+}
+
+/// One more identification, and so much less checksum. An identification that begins anew carries into the checksum, as the sum in ones'
+/// complement wants it; a checksum that does borrows from the protocol, which then is never found.
+pub(super) const ID_STEP: u64 = 1_u64.wrapping_sub(1 << 16);
 
 /// What a segment adds to its packet.
 #[derive(Clone, Copy, Debug)]
@@ -242,25 +259,14 @@ pub(super) struct Segment {
     pub(super) len: u32,
     /// PSH in its place, or 0.
     pub(super) push: u8,
-    /// [`Held::sum`] of it alone.
-    pub(super) sum: u64,
 }
 
 impl Segment {
     /// Of a frame with so much payload. UDP has no sequence number and no flags.
     #[inline(always)]
     pub(super) fn of<S: Shape>(head: &S::Head, len: u32) -> Self {
-        if S::IS_UDP {
-            let sum = u64::from(u16::from_ne_bytes(bytes(head, S::L4 + S::CHECK)));
-            return Self { seq: 0, len, push: 0, sum };
-        }
-        let (seq, check_urgent) = (word(head, S::L4 + 4), word(head, S::L4 + S::CHECK));
-        Self {
-            seq: u32::from_be(seq),
-            len,
-            push: byte(head, S::L4 + 13) & PSH,
-            sum: u64::from(seq) + u64::from(check_urgent),
-        }
+        let push = if S::IS_UDP { 0 } else { byte(head, S::L4 + 13) & PSH };
+        Self { seq: seq::<S>(head), len, push }
     }
 
     /// The sequence number that follows.
@@ -285,16 +291,6 @@ pub(super) fn differ(seen: &[u8], head: &Head, mask: &Head) -> bool {
     match seen.first_chunk() {
         Some(seen) => differing::<HEAD>(seen, head, mask) != 0,
         None => differ_short(seen, head, mask),
-    }
-}
-
-/// The same of a frame that is known to be `SHORT`er than a head, or not to be.
-#[inline(always)]
-pub(super) fn differ_if<const SHORT: bool>(seen: &[u8], head: &Head, mask: &Head) -> bool {
-    if SHORT {
-        differ_short(seen, head, mask)
-    } else {
-        seen.first_chunk().is_none_or(|seen| differing(seen, head, mask) != 0)
     }
 }
 
@@ -323,11 +319,20 @@ fn differing<const N: usize>(seen: &[u8; N], head: &[u8; N], mask: &[u8; N]) -> 
 /// Whether the TCP or UDP checksum is right, or somebody vouched for it. The frame is as long as its IP header says.
 #[inline(always)]
 pub(super) fn is_right<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
-    frame.is_verified() || verifies_plain::<I, S>(frame, head)
+    match frame.check {
+        Check::Unnecessary => true,
+        // The addresses are right before the segment.
+        Check::None => {
+            let summed = frame.bytes.get(S::L4 - S::ADDRESSES..).unwrap_or(&[]);
+            let others = (summed.len() - S::ADDRESSES) as u32 + u32::from(S::PROTOCOL);
+            is_complete(halves(others) + u32::from(I::sum(summed)))
+        }
+        Check::Complete(_) => verifies_complete::<I, S>(frame, head),
+    }
 }
 
 #[inline(never)]
-fn verifies_plain<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
+fn verifies_complete<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> bool {
     verifies::<I>(frame, S::L4, pseudo_sum::<S>(head))
 }
 

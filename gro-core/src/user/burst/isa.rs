@@ -3,7 +3,7 @@
 use super::receive;
 use super::shape::Shape;
 use super::store::Memory;
-use super::{Core, Frame, Packet, follow};
+use super::{Core, Frame, Packet, Sink, fast};
 use crate::Profile;
 use crate::table::DEPTH;
 use crate::user::sum;
@@ -60,11 +60,12 @@ pub(super) trait Code: Sized {
     /// As [`sum`].
     fn sum(bytes: &[u8]) -> u16;
 
-    /// As [`follow::any_run`]: a loop that needs all registers.
-    fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+    /// As [`fast::any`]: a loop that needs all registers.
+    fn fast<P: Profile, S: Shape, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
-        place: (usize, usize),
+        index: usize,
+        sink: Sink<'_>,
     ) -> usize;
 
     /// Which of `tags` are equal to `tag`, a bit each.
@@ -87,12 +88,13 @@ impl Code for Baseline {
     }
 
     #[inline(never)]
-    fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+    fn fast<P: Profile, S: Shape, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
-        place: (usize, usize),
+        index: usize,
+        sink: Sink<'_>,
     ) -> usize {
-        follow::any_run::<Self, S, SHORT, CHUNKS>(memory, frames, place)
+        fast::any::<P, Self, S, CHUNKS>(memory, frames, index, sink)
     }
 }
 
@@ -125,6 +127,7 @@ mod x86 {
         __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set1_epi32,
         _mm256_setr_epi32, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512,
         _mm512_maskz_loadu_epi8, _mm512_reduce_add_epi32, _mm512_set1_epi16, _mm512_setzero_si512,
+        _mm512_slli_epi32,
     };
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -159,13 +162,14 @@ mod x86 {
 
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
-        fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+        fn fast<P: Profile, S: Shape, const CHUNKS: usize>(
             memory: (&mut Core, &mut Memory<CHUNKS>),
             frames: &[Frame<'_>],
-            place: (usize, usize),
+            index: usize,
+            sink: Sink<'_>,
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx2::<S, SHORT, CHUNKS>(memory, frames, place) }
+            unsafe { fast_avx2::<P, S, CHUNKS>(memory, frames, index, sink) }
         }
 
         #[inline(always)]
@@ -191,13 +195,14 @@ mod x86 {
 
         #[inline(never)]
         #[expect(unsafe_code, reason = "as above")]
-        fn run<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+        fn fast<P: Profile, S: Shape, const CHUNKS: usize>(
             memory: (&mut Core, &mut Memory<CHUNKS>),
             frames: &[Frame<'_>],
-            place: (usize, usize),
+            index: usize,
+            sink: Sink<'_>,
         ) -> usize {
             // SAFETY: as above.
-            unsafe { run_avx512::<S, SHORT, CHUNKS>(memory, frames, place) }
+            unsafe { fast_avx512::<P, S, CHUNKS>(memory, frames, index, sink) }
         }
 
         #[inline(always)]
@@ -218,12 +223,13 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn run_avx2<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+    fn fast_avx2<P: Profile, S: Shape, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
-        place: (usize, usize),
+        index: usize,
+        sink: Sink<'_>,
     ) -> usize {
-        follow::any_run::<Avx2, S, SHORT, CHUNKS>(memory, frames, place)
+        fast::any::<P, Avx2, S, CHUNKS>(memory, frames, index, sink)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -233,12 +239,13 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn run_avx512<S: Shape, const SHORT: bool, const CHUNKS: usize>(
+    fn fast_avx512<P: Profile, S: Shape, const CHUNKS: usize>(
         memory: (&mut Core, &mut Memory<CHUNKS>),
         frames: &[Frame<'_>],
-        place: (usize, usize),
+        index: usize,
+        sink: Sink<'_>,
     ) -> usize {
-        follow::any_run::<Avx512, S, SHORT, CHUNKS>(memory, frames, place)
+        fast::any::<P, Avx512, S, CHUNKS>(memory, frames, index, sink)
     }
 
     /// Even and odd bytes apart, four products to a lane at once; but for the first ones, from whole cache lines.
@@ -246,6 +253,10 @@ mod x86 {
     #[inline(never)]
     #[expect(unsafe_code, reason = "loads of vectors; half the time of what a compiler makes of `sum`")]
     fn sum_avx512(bytes: &[u8]) -> u16 {
+        if bytes.len() > 1 << 16 {
+            // The sum in 32 bits is of so many, at most.
+            return sum(bytes);
+        }
         let to_line = bytes.as_ptr().align_offset(LINE);
         let (start, lines) = bytes.split_at_checked(to_line & !1).unwrap_or((&[], bytes));
         let (lines, rest) = lines.as_chunks::<LINE>();
@@ -271,13 +282,10 @@ mod x86 {
             // SAFETY: as above.
             add(index, unsafe { _mm512_loadu_si512(line.as_ptr().cast()) });
         }
-        let total = |[a, b, c, d]: [__m512i; 4]| {
-            let all = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
-            u64::from(_mm512_reduce_add_epi32(all) as u32)
-        };
-        let wide = (total(even) << 8) + total(odd);
-        let narrow = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-        fold(narrow as u32)
+        let total =
+            |[a, b, c, d]: [__m512i; 4]| _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+        let all = _mm512_add_epi32(_mm512_slli_epi32::<8>(total(even)), total(odd));
+        fold(_mm512_reduce_add_epi32(all) as u32)
     }
 
     /// Bytes of a cache line, and of a vector.
@@ -290,9 +298,10 @@ mod tests {
 
     #[test]
     fn every_instruction_set_sums_alike() {
-        let bytes: alloc::vec::Vec<u8> = (0..3000_u32).map(|at| ((at * at) >> 3) as u8 | 0x80).collect();
+        let bytes: alloc::vec::Vec<u8> =
+            (0..66_000_u32).map(|at| (at.wrapping_mul(at) >> 3) as u8 | 0x80).collect();
         for from in 0..130 {
-            for len in (0..300).chain([1479, 1480, 1481, 2048, 2500]) {
+            for len in (0..300).chain([1479, 1480, 1481, 2048, 2500, 65_535, 65_536, 65_537]) {
                 let bytes = &bytes[from..from + len];
                 let expected = sum(bytes);
                 assert_eq!(Baseline::sum(bytes), expected);

@@ -1,21 +1,19 @@
 //! Packets that leave: of the shortcut, and of the core, which sees a [`Datapath`].
 
 use super::core_way::to_core;
-use super::frame::{Check, Facts, Frame, Packet};
-use super::held::{HALF, Held, Keeper, word};
+use super::frame::{Check, Facts, Frame, Iov, Packet};
+use super::held::{HALF, Held, Keeper, Origin};
 use super::isa::{Isa, sum_with};
-use super::shape::{IPV6, Shape, Tcp4, Tcp6, Udp4, Udp6, pseudo_sum, shape_of};
-use super::store::{Memory, Side, Store};
-use super::sums::{in_host_order, length_sum, weight};
+use super::shape::{IPV6, Shape, Tcp4, Tcp6, Udp4, Udp6, pseudo_words, shape_of};
+use super::store::{List, Memory, Side, Store, slot_of};
+use super::sums::{fold_wide, whole_sum};
 use super::tags::classify;
 use super::{Core, Summed};
-use crate::checksum::{field, fold, replace};
 use crate::coalesce::CWR;
-use crate::complete::{
-    GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, GSO_UDP_L4, is_many, jumbo_header,
-};
+use crate::complete::{GSO_TCP_FIXEDID, GSO_TCPV4, GSO_TCPV6, GSO_TUNNELS, GSO_UDP_L4, jumbo_header};
 use crate::datapath::{self, Datapath};
 use crate::parse::L3_UNTAGGED;
+use crate::stats::FLUSH_COUNTERS;
 use crate::table::DEPTH;
 use crate::user::Why;
 use crate::{Bypass, FlushReason, HEADER_MAX, Merged, Payload, Plain, Profile, Slot, Table};
@@ -26,98 +24,174 @@ use core::ops::Range;
 pub(super) const HEADER_ROOM: usize = HEADER_MAX + JUMBO;
 const JUMBO: usize = 8;
 
+/// Has all packets of a bucket leave, the oldest first, but those of the age `kept` and all behind them.
+#[inline(always)]
+pub(super) fn flush<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (bucket, why): (usize, FlushReason),
+    kept: Age,
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    loop {
+        let (mut gone, mut many) = (0, 0);
+        let Some((list, _)) = memory.table.bucket(bucket as u32) else { return };
+        let Side { holding, tags, held, store, .. } = &mut memory.side;
+        let mut of_core = None;
+        while gone < list.count() {
+            let way = usize::from(list.way_at(gone));
+            let slot = bucket * DEPTH + way;
+            let held = &mut held[slot % Slot::COUNT];
+            if Age::from(held.origin.age) == kept {
+                break;
+            }
+            let Some(len) = plain_len(held, store, slot) else {
+                of_core = Some(slot);
+                break;
+            };
+            gone += 1;
+            tags.set(bucket as u32, way, 0);
+            many += depart::<P, CHUNKS>(core, (held, store), (slot, len, why), sink);
+        }
+        for _ in 0..gone {
+            list.remove_oldest();
+        }
+        *holding -= gone;
+        count_flushed(core, why, gone, many);
+        let Some(slot) = of_core else { return };
+        emit_from_core::<P, CHUNKS>(core, memory, (slot, why), sink);
+    }
+}
+
 /// Has the packet in `slot` leave.
 #[inline(always)]
 pub(super) fn emit<P: Profile, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, why): (Slot, FlushReason),
+    (slot, why): (usize, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
     let Side { holding, tags, held, store, .. } = &mut memory.side;
-    let held = &mut held[slot.index()];
-    let len = match held.keeper {
-        Keeper::Nobody => store.first(slot.index()).len() as u32,
-        Keeper::Lane => u32::from(held.lane.header_len) + held.lane.bytes,
-        Keeper::Core => u32::MAX,
-    };
-    if len > 0xffff {
+    let held = &mut held[slot % Slot::COUNT];
+    let Some(len) = plain_len(held, store, slot) else {
         return emit_from_core::<P, CHUNKS>(core, memory, (slot, why), sink);
-    }
-    let segs = held.segs;
-    core.state.counters.flushed(why as u32, is_many(segs));
-    core.state.digest.mix((why as u32) << 8 | slot.index() as u32, segs << 16 ^ len);
-    if let Some((list, _)) = memory.table.bucket(u32::from(slot.bucket)) {
-        if list.oldest() == slot.way {
+    };
+    let place = slot_of(slot);
+    if let Some((list, _)) = memory.table.bucket(u32::from(place.bucket)) {
+        if list.oldest() == place.way {
             list.remove_oldest();
         } else {
-            list.remove(slot.way);
+            list.remove(place.way);
         }
     }
     *holding -= 1;
-    tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
-    held.segs = 0;
-    if segs == 1 {
-        deliver(store, slot, held, None, (Facts::SINGLE, why), sink);
-        return;
-    }
-    let facts = if held.shape == Tcp4::NUMBER {
-        complete::<P, Tcp4>(held, segs, core.summed)
-    } else {
-        complete_other::<P>(held, segs, core.summed)
+    tags.set(place.bucket.into(), place.way.into(), 0);
+    let many = depart::<P, CHUNKS>(core, (held, store), (slot, len, why), sink);
+    count_flushed(core, why, 1, many);
+}
+
+/// As `Counters::flushed`, of several packets.
+#[inline(always)]
+fn count_flushed(core: &mut Core, why: FlushReason, packets: u32, many: u32) {
+    let counters = &mut core.state.counters;
+    counters.packets += u64::from(packets);
+    counters.merged_packets += u64::from(many);
+    counters.flush[why as usize % FLUSH_COUNTERS] += u64::from(packets);
+}
+
+/// Length of a packet that the shortcut holds, if it has no jumbo header.
+#[inline(always)]
+fn plain_len<const CHUNKS: usize>(held: &Held, store: &Store<CHUNKS>, slot: usize) -> Option<u32> {
+    let len = match held.origin.keeper {
+        Keeper::Nobody => store.first(slot).len() as u32,
+        Keeper::Lane => u32::from(held.lane.header_len) + held.lane.bytes,
+        Keeper::Core => return None,
     };
-    let held = &*held;
-    deliver(store, slot, held, held.head.get(..usize::from(held.lane.header_len)), (facts, why), sink);
+    (len <= 0xffff).then_some(len)
+}
+
+/// A jiffy, and values that are none.
+pub(super) type Age = u64;
+
+/// Delivers a packet of the shortcut's; 1 if it is of several segments.
+#[inline(always)]
+fn depart<P: Profile, const CHUNKS: usize>(
+    core: &mut Core,
+    (held, store): (&mut Held, &mut Store<CHUNKS>),
+    (slot, len, why): (usize, u32, FlushReason),
+    sink: &mut impl FnMut(&Packet<'_>),
+) -> u32 {
+    let list = core::mem::replace(&mut held.lane.list, List::NONE);
+    let segs = list.segs();
+    core.state.digest.mix((why as u32) << 8 | slot as u32, segs << 16 ^ len);
+    if segs == 1 {
+        deliver((store, list), slot, &held.origin, None, (Facts::SINGLE, why), sink);
+        return 0;
+    }
+    let facts = if held.origin.shape == Tcp4::NUMBER {
+        complete::<P, Tcp4, CHUNKS>(held, (store, slot, segs), core.summed)
+    } else {
+        complete_other::<P, CHUNKS>(held, (store, slot, segs), core.summed)
+    };
+    let head = held.head.get(..usize::from(held.lane.header_len));
+    deliver((store, list), slot, &held.origin, head, (&facts, why), sink);
+    1
 }
 
 #[inline(always)]
 fn deliver<const CHUNKS: usize>(
-    store: &mut Store<CHUNKS>,
-    slot: Slot,
-    held: &Held,
+    (store, list): (&mut Store<CHUNKS>, List),
+    slot: usize,
+    origin: &Origin,
     head: Option<&[u8]>,
-    (facts, why): (Facts, FlushReason),
+    (facts, why): (&Facts, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    let (first, last, meta) = (held.first, held.last, held.meta());
     let why = Why::Flush(why);
-    store.take(slot.index(), held.end, facts.segs, head, |iov| {
-        sink(&Packet { iov, facts, first, last, meta, why })
-    });
+    store.take(slot, list, head, |iov| sink(&Packet { iov, facts, origin, why }));
 }
 
 #[inline(never)]
-fn complete_other<P: Profile>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
-    match held.shape {
-        Udp4::NUMBER => complete::<P, Udp4>(held, segs, summed),
-        Udp6::NUMBER => complete::<P, Udp6>(held, segs, summed),
-        _ => complete::<P, Tcp6>(held, segs, summed),
+fn complete_other<P: Profile, const CHUNKS: usize>(
+    held: &mut Held,
+    list: (&Store<CHUNKS>, usize, u32),
+    summed: Summed,
+) -> Facts {
+    match held.origin.shape {
+        Udp4::NUMBER => complete::<P, Udp4, CHUNKS>(held, list, summed),
+        Udp6::NUMBER => complete::<P, Udp6, CHUNKS>(held, list, summed),
+        _ => complete::<P, Tcp6, CHUNKS>(held, list, summed),
     }
 }
 
 /// Writes the header of a merged packet below 65,536 bytes over that of its first frame, as [`Merged`] says.
 #[inline(always)]
-fn complete<P: Profile, S: Shape>(held: &mut Held, segs: u32, summed: Summed) -> Facts {
+fn complete<P: Profile, S: Shape, const CHUNKS: usize>(
+    held: &mut Held,
+    (store, slot, segs): (&Store<CHUNKS>, usize, u32),
+    summed: Summed,
+) -> Facts {
     let (l4, l3) = (S::L4, L3_UNTAGGED as usize);
     let header_len = u32::from(held.lane.header_len);
     let len = header_len + held.lane.bytes;
     let l4_len = len - S::L4 as u32;
-    let pseudo = pseudo_sum::<S>(&held.head);
-    let partial = fold(pseudo + l4_len);
+    // As it lies in memory.
     let check = match summed {
-        Summed::Partial => partial,
-        Summed::Complete => whole_sum::<S>(held, segs, pseudo),
+        Summed::Partial => fold_wide(pseudo_words::<S>(&held.head, l4_len)),
+        Summed::Complete => whole_sum::<S, CHUNKS>(held, (store, slot, segs)).to_be(),
     };
     let head = &mut held.head;
-    let mut write = |at: usize, value: u16| head[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    let mut write = |at: usize, value: u16| head[at..at + 2].copy_from_slice(&value.to_ne_bytes());
     if S::IS_V4 {
-        let (old, new) =
-            ((header_len + u32::from(held.lane.gso_size) - L3_UNTAGGED) as u16, (len - L3_UNTAGGED) as u16);
+        let old = (header_len + u32::from(held.lane.gso_size) - L3_UNTAGGED) as u16;
+        let new = ((len - L3_UNTAGGED) as u16).to_be();
         write(l3 + 2, new);
-        let was = u16::from_be_bytes([head[l3 + 10], head[l3 + 11]]);
-        head[l3 + 10..l3 + 12].copy_from_slice(&replace(was, old, new).to_be_bytes());
+        // As `checksum::replace`.
+        let was = u16::from_ne_bytes([head[l3 + 10], head[l3 + 11]]);
+        let sum = u64::from(!was) + u64::from(!old.to_be()) + u64::from(new);
+        head[l3 + 10..l3 + 12].copy_from_slice(&(!fold_wide(sum)).to_ne_bytes());
     } else {
-        write(l3 + 4, (len - IPV6) as u16);
+        write(l3 + 4, ((len - IPV6) as u16).to_be());
     }
     let head = &mut held.head;
     let lane = &held.lane;
@@ -126,11 +200,11 @@ fn complete<P: Profile, S: Shape>(held: &mut Held, segs: u32, summed: Summed) ->
     } else {
         head[l4 + 13] |= lane.push;
     }
-    head[l4 + S::CHECK..l4 + S::CHECK + 2].copy_from_slice(&check.to_be_bytes());
+    head[l4 + S::CHECK..l4 + S::CHECK + 2].copy_from_slice(&check.to_ne_bytes());
     let gso_type = if S::IS_UDP {
         GSO_UDP_L4
     } else {
-        let fixed = GSO_TCP_FIXEDID * u32::from(lane.fixed_id);
+        let fixed = GSO_TCP_FIXEDID * u32::from(lane.id_step == 0);
         let cwr = u32::from(u32::from(head[l4 + 13]) << 16 & CWR != 0);
         let version = if S::IS_V4 { GSO_TCPV4 + fixed } else { GSO_TCPV6 };
         version + P::CWR_TYPE * cwr
@@ -146,47 +220,19 @@ fn complete<P: Profile, S: Shape>(held: &mut Held, segs: u32, summed: Summed) ->
     }
 }
 
-/// The complete checksum of the merged packet, composed of those of the segments: of each, all but the payload is known, and that
-/// sums to what is missing.
-fn whole_sum<S: Shape>(held: &Held, segs: u32, pseudo: u32) -> u16 {
-    let (l4, lane) = (S::L4, &held.lane);
-    // What all have in common: not the sequence number, the length of UDP, and checksum and urgent pointer.
-    let mut wide = 0;
-    for at in (l4..usize::from(lane.header_len)).step_by(4) {
-        if at != l4 + 4 && at != l4 + 16 {
-            wide += u64::from(word(&held.head, at));
-        }
-    }
-    let common = fold(pseudo + u32::from(in_host_order(wide)));
-    let header = u32::from(lane.header_len) - l4 as u32;
-    let gso_size = u32::from(lane.gso_size);
-    let all = u32::from(in_host_order(lane.sum)) + lane.push_sum();
-    // UDP has its length in its header once more.
-    let lengths = length_sum(segs, (header, gso_size, lane.bytes)) << u32::from(S::IS_UDP);
-    let payload = !fold(u32::from(fold(weight(segs, gso_size) * u32::from(common))) + lengths + all);
-    let length = u32::from(fold(header + lane.bytes)) << u32::from(S::IS_UDP);
-    let mut own = u32::from(common) + length;
-    if !S::IS_UDP {
-        let first = u64::from(word(&held.head, l4 + 4))
-            + u64::from(u16::from_ne_bytes([held.head[l4 + 18], held.head[l4 + 19]]));
-        own += u32::from(in_host_order(first)) + u32::from(lane.push);
-    }
-    let check = field(own + u32::from(payload));
-    if S::IS_UDP && check == 0 { 0xffff } else { check }
-}
-
 #[cold]
 #[inline(never)]
 fn emit_from_core<P: Profile, const CHUNKS: usize>(
     core: &mut Core,
     memory: &mut Memory<CHUNKS>,
-    (slot, why): (Slot, FlushReason),
+    (slot, why): (usize, FlushReason),
     sink: &mut impl FnMut(&Packet<'_>),
 ) {
-    if memory.side.held[slot.index()].keeper != Keeper::Core {
-        to_core::<P, CHUNKS>(core, memory, slot.index());
+    if memory.side.held[slot % Slot::COUNT].origin.keeper != Keeper::Core {
+        to_core::<P, CHUNKS>(core, memory, slot);
     }
     let Memory { table, side, .. } = memory;
+    let slot = slot_of(slot);
     let Some((list, _)) = table.bucket(u32::from(slot.bucket)) else { return };
     let mut path = Path::new(core, side, sink);
     datapath::emit::<Plain<P>, _>(&mut core.state, list, &mut path, (slot, why as u32));
@@ -235,39 +281,32 @@ impl<'f, S: FnMut(&Packet<'_>), const CHUNKS: usize> Datapath for Path<'_, 'f, S
     fn hold(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
         let Side { holding, tags, held, store, .. } = &mut *self.side;
         let (shape, tag) = classify_any(frame.bytes);
-        tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = tag;
+        tags.set(slot.bucket.into(), slot.way.into(), tag);
         *holding += 1;
         let held = &mut held[slot.index()];
-        held.key = frame.key;
-        held.age = self.now;
-        held.first = self.number;
-        held.last = self.number;
-        held.segs = 1;
-        held.keeper = Keeper::Core;
-        held.verified = frame.meta().verified;
-        held.shape = shape;
+        held.origin = Origin::of(&frame, self.number, self.now, Keeper::Core, shape);
         store.hold(slot.index(), frame.bytes);
-        held.end = store.start(slot.index(), payload.at as usize);
+        held.lane.list = store.start(slot.index(), payload.at as usize);
     }
 
     fn append(&mut self, slot: Slot, frame: Frame<'f>, payload: Payload) {
         let held = &mut self.side.held[slot.index()];
-        held.last = self.number;
-        held.segs += 1;
-        self.side.store.push(&mut held.end, frame.bytes.get(payload.at as usize..).unwrap_or(&[]));
+        held.origin.last = self.number;
+        self.side.store.push(&mut held.lane.list, Iov::behind(frame.bytes, payload.at as usize));
     }
 
     fn emit(&mut self, slot: Slot, merged: &Merged, why: FlushReason) {
         let Side { holding, tags, held, store, header, .. } = &mut *self.side;
         *holding -= 1;
         let held = &mut held[slot.index()];
-        tags.0[usize::from(slot.bucket)][usize::from(slot.way) % DEPTH] = 0;
-        held.segs = 0;
+        tags.set(slot.bucket.into(), slot.way.into(), 0);
+        let list = core::mem::replace(&mut held.lane.list, List::NONE);
         if merged.segs <= 1 {
-            return deliver(store, slot, held, None, (Facts::SINGLE, why), self.sink);
+            return deliver((store, list), slot.index(), &held.origin, None, (Facts::SINGLE, why), self.sink);
         }
         let facts = write(header, store.first(slot.index()), merged, self.summed);
-        deliver(store, slot, held, header.get(..usize::from(facts.header_len)), (facts, why), self.sink);
+        let head = header.get(..usize::from(facts.header_len));
+        deliver((store, list), slot.index(), &held.origin, head, (&facts, why), self.sink);
     }
 
     fn pass(&mut self, frame: Frame<'f>, why: Bypass) {
@@ -288,9 +327,9 @@ fn classify_any(bytes: &[u8]) -> (u8, u32) {
 /// Delivers a frame as it came.
 #[inline(always)]
 pub(super) fn pass(frame: &Frame<'_>, (number, why): (u32, Bypass), sink: &mut impl FnMut(&Packet<'_>)) {
-    let iov = &[super::Iov::new(frame.bytes)];
-    let (first, last, meta, why) = (number, number, frame.meta(), Why::Bypass(why));
-    sink(&Packet { iov, facts: Facts::SINGLE, first, last, meta, why });
+    let iov = &[Iov::new(frame.bytes)];
+    let origin = &Origin::of(frame, number, 0, Keeper::Nobody, 0);
+    sink(&Packet { iov, facts: Facts::SINGLE, origin, why: Why::Bypass(why) });
 }
 
 /// Writes the header of a merged packet; its length, and what a device takes before it.

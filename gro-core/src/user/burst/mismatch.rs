@@ -89,8 +89,8 @@ fn ipv4<P: Profile>(held: &Held, head: &(impl AsRef<[u8]> + ?Sized)) -> FlushRea
     }
     let offset = be16(head, IP + 4).wrapping_sub(be16(first, IP + 4));
     // The second segment decides by repeating the first one's.
-    let repeats = held.segs == 1 && offset == 0 && (!P::FIXED_ID_NEEDS_DF || dont_fragment != 0);
-    let expected = if held.lane.fixed_id || repeats { 0 } else { held.segs as u16 };
+    let repeats = held.lane.list.segs() == 1 && offset == 0 && (!P::FIXED_ID_NEEDS_DF || dont_fragment != 0);
+    let expected = if held.lane.id_step == 0 || repeats { 0 } else { held.lane.list.segs() as u16 };
     if offset == expected { FlushReason::None } else { FlushReason::IpId }
 }
 

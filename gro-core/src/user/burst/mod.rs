@@ -29,7 +29,9 @@
 
 // a frame's way
 mod core_way;
+mod fast;
 mod follow;
+mod fresh;
 mod leave;
 mod mismatch;
 mod receive;
@@ -50,8 +52,8 @@ pub use isa::Isa;
 pub use store::{DEFAULT_CHUNKS, Memory};
 
 use crate::datapath::{self, Event};
-use crate::table::{BUCKETS, DEPTH};
-use crate::{Config, Profile, Slot, State, Table};
+use crate::table::BUCKETS;
+use crate::{Config, Profile, State, Table};
 #[cfg(feature = "user")]
 use alloc::boxed::Box;
 use core::borrow::BorrowMut;
@@ -91,6 +93,9 @@ impl Core {
         self.state.counters.wire_packets as u32
     }
 }
+
+/// The visitor, for code that is not made anew for each.
+type Sink<'s> = &'s mut dyn FnMut(&Packet<'_>);
 
 /// What the TCP or UDP checksum of a merged packet is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -229,15 +234,9 @@ impl<'f, P: Profile, M: BorrowMut<Memory<CHUNKS>>, const CHUNKS: usize> Session<
         let frames = core.frames().wrapping_sub(core.state.poll_start);
         let keeps_young = event == Event::PollEnd && core.config.keeps_young::<P>(frames);
         datapath::begin::<P>(&mut core.state, event, &core.config);
+        let kept = if keeps_young { core.now.into() } else { leave::Age::MAX };
         for bucket in 0..BUCKETS {
-            for _ in 0..DEPTH {
-                let Some((list, _)) = memory.table.bucket(bucket as u32) else { break };
-                let slot = Slot { bucket: bucket as u8, way: list.oldest() };
-                if list.count() == 0 || keeps_young && memory.side.held[slot.index()].age == core.now {
-                    break;
-                }
-                leave::emit::<P, CHUNKS>(core, memory, (slot, event.reason()), sink);
-            }
+            leave::flush::<P, CHUNKS>(core, memory, (bucket, event.reason()), kept, sink);
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use super::follow::follow;
 use super::frame::{Check, Frame};
-use super::held::{HALF, HEAD, Head, Keeper, byte, is_right, long as long_at, seq, word};
+use super::held::{HALF, HEAD, Head, Keeper, Origin, byte, is_right, long as long_at, seq, word};
 use super::isa::Code;
 use super::leave::{emit, pass};
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
-use super::shape::{IPV4, IPV6, Shape, TCP6, Tcp4, Tcp6, header_len, is_udp_right, stated_length};
+use super::shape::{
+    IPV4, IPV6, Shape, TCP6, Tcp4, Tcp6, Udp4, Udp6, header_len, is_udp_right, shape_of, stated_length,
+};
 use super::store::{Memory, Side};
 use super::tags::classify;
 use super::udp;
 use super::{Core, Packet};
-use crate::checksum::fold;
 use crate::coalesce::{Action, CLOSING};
 use crate::parse::{L3_UNTAGGED, TCP_HEADER};
 use crate::table::DEPTH;
@@ -51,23 +52,46 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
                 index = follow::<P, I, CHUNKS>(core, memory, (frames, index, slot), (&short, tag), sink);
                 continue;
             }
-            Place::Nowhere(IPV4, tag)
-                if let Some(head) = Tcp4::head(seen)
-                    && is_plain::<I, Tcp4>(frame, head) =>
-            {
-                start::<P, Tcp4, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
+            Place::Nowhere(l4, tag) => {
+                let end = match shape_of(seen, l4) {
+                    Tcp4::NUMBER => I::fast::<P, Tcp4, CHUNKS>((core, memory), frames, index, sink),
+                    Tcp6::NUMBER => I::fast::<P, Tcp6, CHUNKS>((core, memory), frames, index, sink),
+                    Udp4::NUMBER => I::fast::<P, Udp4, CHUNKS>((core, memory), frames, index, sink),
+                    _ => I::fast::<P, Udp6, CHUNKS>((core, memory), frames, index, sink),
+                };
+                if end > index {
+                    index = end;
+                    continue;
+                }
+                alone::<P, I, CHUNKS>(core, memory, (frame, seen), (l4, tag), sink);
             }
-            Place::Nowhere(IPV6, tag)
-                if let Some(head) = Tcp6::head(seen)
-                    && is_plain::<I, Tcp6>(frame, head) =>
-            {
-                start::<P, Tcp6, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
-            }
-            Place::Nowhere(..) | Place::Unknown => {
-                udp::begin::<P, I, CHUNKS>(core, memory, (frame, seen), sink);
-            }
+            Place::Unknown => udp::begin::<P, I, CHUNKS>(core, memory, (frame, seen), sink),
         }
         index += 1;
+    }
+}
+
+/// A frame of a flow of which nothing is held, that may not be held, or is of neither TCP nor UDP.
+#[inline(never)]
+fn alone<P: Profile, I: Code, const CHUNKS: usize>(
+    core: &mut Core,
+    memory: &mut Memory<CHUNKS>,
+    (frame, seen): (&Frame<'_>, &[u8]),
+    (l4, tag): (u32, u32),
+    sink: &mut impl FnMut(&Packet<'_>),
+) {
+    if l4 == IPV4
+        && let Some(head) = Tcp4::head(seen)
+        && is_plain::<I, Tcp4>(frame, head)
+    {
+        start::<P, Tcp4, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
+    } else if l4 == IPV6
+        && let Some(head) = Tcp6::head(seen)
+        && is_plain::<I, Tcp6>(frame, head)
+    {
+        start::<P, Tcp6, CHUNKS>(core, memory, (frame, head, tag), NOT_FLUSHED, sink);
+    } else {
+        udp::begin::<P, I, CHUNKS>(core, memory, (frame, seen), sink);
     }
 }
 
@@ -162,7 +186,7 @@ pub(super) fn start<P: Profile, S: Shape, const CHUNKS: usize>(
     if list.count() >= DEPTH as u32 {
         word |= (FlushReason::Evicted as u32) << 8;
         let slot = Slot { bucket: bucket as u8, way: list.oldest() };
-        emit::<P, CHUNKS>(core, memory, (slot, FlushReason::Evicted), sink);
+        emit::<P, CHUNKS>(core, memory, (slot.index(), FlushReason::Evicted), sink);
     }
     let Some((list, _)) = memory.table.bucket(bucket) else { return };
     let way = list.insert();
@@ -170,16 +194,9 @@ pub(super) fn start<P: Profile, S: Shape, const CHUNKS: usize>(
     core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ seq);
     let Side { holding, held, tags, store, .. } = &mut memory.side;
     *holding += 1;
-    tags.0[bucket as usize][usize::from(way) % DEPTH] = tag;
-    let held = &mut held[slot];
-    held.key = frame.key;
-    held.age = core.now;
-    held.first = frames.wrapping_sub(1);
-    held.last = held.first;
-    held.segs = 1;
-    held.keeper = Keeper::Nobody;
-    held.verified = frame.is_verified();
-    held.shape = S::NUMBER;
+    tags.set(bucket, way.into(), tag);
+    let origin = Origin::of(frame, frames.wrapping_sub(1), core.now, Keeper::Nobody, S::NUMBER);
+    held[slot % Slot::COUNT].begin(origin);
     store.hold(slot, frame.bytes);
 }
 
@@ -190,11 +207,9 @@ fn is_plain_v4(head: &(impl AsRef<[u8]> + ?Sized)) -> bool {
     for at in 0..5 {
         wide += u64::from(word(head, L3_UNTAGGED as usize + 4 * at));
     }
-    let wide = (wide & 0xffff_ffff) + (wide >> 32);
-    let sum = fold(((wide & 0xffff) + (wide >> 16)) as u32);
     // Version and length of the header, and fragment: eight bytes, of which three count.
     let counts = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0xbf, 0xff]);
-    u64::from_le(long_at(head, 14)) & counts == 0x45 && sum == 0xffff
+    u64::from_le(long_at(head, 14)) & counts == 0x45 && wide % 0xffff == 0
 }
 
 #[inline(always)]

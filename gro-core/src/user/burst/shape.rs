@@ -3,7 +3,6 @@
 
 use super::held::{HALF, HEAD, Head, IP, be16, byte, word};
 use super::sums::in_host_order;
-use crate::checksum::fold;
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, TCP_HEADER};
 
 /// Offset of the transport header behind an IPv4 header without options, and behind an IPv6 header without extension headers.
@@ -19,6 +18,8 @@ pub(super) trait Shape {
     const IS_UDP: bool;
     /// Offset of the transport header.
     const L4: usize = if Self::IS_V4 { IPV4 as usize } else { IPV6 as usize };
+    /// Bytes of both addresses.
+    const ADDRESSES: usize = if Self::IS_V4 { 8 } else { 32 };
     const PROTOCOL: u8 = if Self::IS_UDP { PROTOCOL_UDP } else { PROTOCOL_TCP };
     /// Where the protocol number is.
     const PROTOCOL_AT: usize = if Self::IS_V4 { IP + 9 } else { IP + 6 };
@@ -83,8 +84,8 @@ impl Shape for Udp6 {
 
 /// The [`Shape::NUMBER`] that a frame with a transport header at `l4` has if it has one.
 #[inline(always)]
-pub(super) fn shape_of(head: &[u8; HALF], l4: u32) -> u8 {
-    let protocol = head[if l4 == IPV4 { Tcp4::PROTOCOL_AT } else { Tcp6::PROTOCOL_AT }];
+pub(super) fn shape_of(head: &(impl AsRef<[u8]> + ?Sized), l4: u32) -> u8 {
+    let protocol = byte(head, if l4 == IPV4 { Tcp4::PROTOCOL_AT } else { Tcp6::PROTOCOL_AT });
     l4 as u8 | if protocol == PROTOCOL_UDP { UDP } else { 0 }
 }
 
@@ -196,6 +197,12 @@ pub(super) fn has_checksum<S: Shape>(head: &S::Head) -> bool {
 /// Sum over the pseudo-header without its length, folded.
 #[inline(always)]
 pub(super) fn pseudo_sum<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
+    u32::from(in_host_order(pseudo_words::<S>(head, 0)))
+}
+
+/// The same with its length, not folded, of words as they lie in memory.
+#[inline(always)]
+pub(super) fn pseudo_words<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized), l4_len: u32) -> u64 {
     let from = if S::IS_V4 { IP + 12 } else { IP + 8 };
     let mut wide = 0;
     let mut at = from;
@@ -203,5 +210,5 @@ pub(super) fn pseudo_sum<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
         wide += u64::from(word(head, at));
         at += 4;
     }
-    u32::from(fold(u32::from(in_host_order(wide)) + u32::from(S::PROTOCOL)))
+    wide + u64::from((l4_len + u32::from(S::PROTOCOL)).to_be())
 }

@@ -59,8 +59,8 @@ fn joins_core<P: Profile, I: Code, const CHUNKS: usize>(
     sink: &mut impl FnMut(&Packet<'_>),
 ) -> bool {
     let held = &memory.side.held[slot % Slot::COUNT];
-    held.segs > 0
-        && held.keeper == Keeper::Core
+    held.lane.list.segs() > 0
+        && held.origin.keeper == Keeper::Core
         && make_room::<P, CHUNKS>(core, memory, slot, sink)
         && join::<P, I, CHUNKS>(core, memory, (slot, frame), sink)
 }
@@ -133,8 +133,8 @@ pub(super) fn join<P: Profile, I: Code, const CHUNKS: usize>(
     let (Some(first), Some(head)) = (store.first(slot).first_chunk(), frame.bytes.first_chunk()) else {
         return false;
     };
-    let is_known = held.keeper == Keeper::Core && flow.udp == 0 && flow.payload as usize <= HEAD;
-    if !is_known || frame.key != held.key || flow.outer.has_check() || flow.outer.pppoe() != 0 {
+    let is_known = held.origin.keeper == Keeper::Core && flow.udp == 0 && flow.payload as usize <= HEAD;
+    if !is_known || frame.key != held.origin.key || flow.outer.has_check() || flow.outer.pppoe() != 0 {
         return false;
     }
     if flow.control & P::CONTROL_ALONE != 0 || differ(frame.bytes, first, layout.mask(flow)) {
@@ -160,10 +160,9 @@ pub(super) fn join<P: Profile, I: Code, const CHUNKS: usize>(
     flow.add(!fold(flow.common_sum + own), u32::from(push) << 16, len);
     flow.fixed_id = fixed_id;
     flow.next_seq = seq.wrapping_add(len);
-    let payload = frame.bytes.get(flow.payload as usize..).unwrap_or(&[]);
-    joined(core, (held, store), (slot, payload, frame.len(), seq), close);
+    joined(core, (held, store), (slot, frame, flow.payload, seq), close);
     if close != FlushReason::None {
-        emit::<P, CHUNKS>(core, memory, (place, close), sink);
+        emit::<P, CHUNKS>(core, memory, (slot, close), sink);
     }
     true
 }

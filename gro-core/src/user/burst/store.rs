@@ -80,32 +80,66 @@ type Chunk = [Iov<'static>; CHUNK];
 /// No chunk.
 const NONE: u16 = u16::MAX;
 
-/// The end of a list: where the next slice goes, and how many fit there.
+/// A list of segments. One word, so that one addition counts a segment; from below, 16 bits each: where the next slice goes, how many
+/// segments may join without a further look at anything but themselves, how many slices fit before the list needs another chunk, and how
+/// many segments there are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    at: u16,
-    room: u16,
-}
+pub(super) struct List(u64);
 
-impl End {
-    pub(super) const NOWHERE: Self = Self { at: 0, room: 0 };
+impl List {
+    /// Nothing is held.
+    pub(super) const NONE: Self = Self(0);
+
+    const LEFT: u32 = 16;
+    const ROOM: u32 = 32;
+    const SEGS: u32 = 48;
+    /// What a segment changes. No part goes below zero, so that none borrows from the next one in the end.
+    const ONE: u64 = (1_u64 + (1 << Self::SEGS)) - (1 << Self::ROOM) - (1 << Self::LEFT);
+
+    /// The first frame alone: there is no list yet.
+    pub(super) const SINGLE: Self = Self(1 << Self::SEGS);
+
+    fn new(at: usize, room: usize, segs: u32) -> Self {
+        Self(at as u64 | (room as u64) << Self::ROOM | u64::from(segs) << Self::SEGS)
+    }
+
+    #[inline(always)]
+    fn part(self, shift: u32) -> u32 {
+        u32::from((self.0 >> shift) as u16)
+    }
 
     /// Slices that fit before the list needs another chunk.
     #[inline(always)]
     pub(super) fn room(self) -> u32 {
-        u32::from(self.room)
+        self.part(Self::ROOM)
     }
 
-    /// Behind so many more slices.
+    /// Segments: 0 where nothing is held.
     #[inline(always)]
-    pub(super) fn advance(&mut self, slices: u32) {
-        self.at += slices as u16;
-        self.room -= slices as u16;
+    pub(super) fn segs(self) -> u32 {
+        self.part(Self::SEGS)
+    }
+
+    /// Segments that may join by comparison alone.
+    #[inline(always)]
+    pub(super) fn left(self) -> u32 {
+        self.part(Self::LEFT)
+    }
+
+    #[inline(always)]
+    pub(super) fn with_left(self, left: u32) -> Self {
+        Self(self.0 & !(0xffff << Self::LEFT) | u64::from(left) << Self::LEFT)
+    }
+
+    /// One more segment, of those left.
+    #[inline(always)]
+    pub(super) fn count(&mut self) {
+        self.0 = self.0.wrapping_add(Self::ONE);
     }
 
     /// The last chunk, which may be empty yet.
     fn chunk(self) -> usize {
-        usize::from(self.at + self.room - 1) / CHUNK
+        (self.part(0) + self.room() - 1) as usize / CHUNK
     }
 }
 
@@ -131,90 +165,104 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
 
     /// Puts the first frame's payload behind it: more may follow.
     #[inline(always)]
-    pub(super) fn start(&mut self, slot: usize, header_len: usize) -> End {
+    pub(super) fn start(&mut self, slot: usize, header_len: usize) -> List {
         let list = &mut self.chunks[slot % Slot::COUNT];
-        list[1] = Iov::new(list[0].bytes().get(header_len..).unwrap_or(&[])).erase();
-        End { at: (slot % Slot::COUNT * CHUNK) as u16 + 2, room: CHUNK as u16 - 2 }
+        list[1] = Iov::behind(list[0].bytes(), header_len).erase();
+        List::new(slot % Slot::COUNT * CHUNK + 2, CHUNK - 2, 1)
     }
 
-    /// Places for the next `count` slices of a list, no more than its room.
+    /// Where the next slice of a list goes that has room.
     #[inline(always)]
-    pub(super) fn room(&mut self, end: End, count: u32) -> &mut [Iov<'static>] {
-        let at = usize::from(end.at);
-        self.flat().get_mut(at..at + count as usize).unwrap_or(&mut [])
+    pub(super) fn place(&mut self, list: List) -> Option<&mut Iov<'static>> {
+        self.chunks.as_flattened_mut().get_mut(list.part(0) as usize)
     }
 
-    /// Adds a slice to a list that has room.
+    /// Adds a segment to a list that has room; what is left is to be found out again.
     #[inline(always)]
-    pub(super) fn push(&mut self, end: &mut End, bytes: &[u8]) {
-        if let [place] = self.room(*end, 1) {
-            *place = Iov::new(bytes).erase();
-            end.advance(1);
+    pub(super) fn push(&mut self, list: &mut List, payload: Iov<'_>) {
+        if let Some(place) = self.place(*list) {
+            *place = payload.erase();
+            *list = list.with_left(1);
+            list.count();
         }
-    }
-
-    #[inline(always)]
-    fn flat(&mut self) -> &mut [Iov<'static>] {
-        self.chunks.as_flattened_mut()
     }
 
     /// Gives a full list another chunk; `false` if there is none.
     #[cold]
     #[inline(never)]
-    pub(super) fn grow(&mut self, end: &mut End) -> bool {
+    pub(super) fn grow(&mut self, list: &mut List) -> bool {
         let new = self.free;
         let Some(&behind) = self.next.get(usize::from(new)) else { return false };
         self.free = behind;
-        self.next[end.chunk()] = new;
+        self.next[list.chunk()] = new;
         self.next[usize::from(new)] = NONE;
-        *end = End { at: new * CHUNK as u16, room: CHUNK as u16 };
+        *list = List::new(usize::from(new) * CHUNK, CHUNK, list.segs());
         true
     }
 
-    /// Calls `with` with the list of `slot`: `head` in place of the whole first frame, and the payload of `segs` segments. Without
+    /// Calls `with` with the list of `slot`: `head` in place of the whole first frame, and the payload its segments. Without
     /// `head`, the first frame alone. Then the list is empty.
     #[inline(always)]
     pub(super) fn take(
         &mut self,
         slot: usize,
-        end: End,
-        segs: u32,
+        list: List,
         head: Option<&[u8]>,
         with: impl FnOnce(&[Iov<'_>]),
     ) {
         let Some(head) = head else { return with(&self.chunks[slot][..1]) };
         self.chunks[slot][0] = Iov::new(head).erase();
         if self.next[slot] == NONE {
-            with(&self.chunks[slot][..(segs as usize + 1).min(CHUNK)]);
-        } else if segs < GATHERED as u32 {
-            self.gather_short(slot, end);
-            with(&self.gathered[..segs as usize + 1]);
-            self.give_back(slot, end);
+            with(&self.chunks[slot][..(list.segs() as usize + 1).min(CHUNK)]);
+        } else if list.segs() < GATHERED as u32 {
+            self.gather_short(slot, list);
+            with(&self.gathered[..list.segs() as usize + 1]);
+            self.give_back(slot, list);
         } else {
-            self.take_long(slot, end, segs, with);
+            self.take_long(slot, list, with);
         }
     }
 
     /// Makes one list of several chunks.
     #[inline(never)]
-    fn gather_short(&mut self, slot: usize, end: End) {
-        gather(&self.chunks, &self.next, (slot, end), &mut self.gathered);
+    fn gather_short(&mut self, slot: usize, list: List) {
+        gather(&self.chunks, &self.next, (slot, list), &mut self.gathered);
     }
 
     #[cold]
     #[inline(never)]
-    fn take_long(&mut self, slot: usize, end: End, segs: u32, with: impl FnOnce(&[Iov<'_>])) {
+    fn take_long(&mut self, slot: usize, list: List, with: impl FnOnce(&[Iov<'_>])) {
         let mut all = [Iov::EMPTY; SEGMENTS_MAX as usize + 1];
-        gather(&self.chunks, &self.next, (slot, end), &mut all);
-        with(&all[..(segs as usize + 1).min(all.len())]);
-        self.give_back(slot, end);
+        gather(&self.chunks, &self.next, (slot, list), &mut all);
+        with(&all[..(list.segs() as usize + 1).min(all.len())]);
+        self.give_back(slot, list);
     }
 
     /// All chunks of a list but the first are free again.
-    fn give_back(&mut self, slot: usize, end: End) {
+    fn give_back(&mut self, slot: usize, list: List) {
         let second = core::mem::replace(&mut self.next[slot], NONE);
-        self.next[end.chunk()] = self.free;
+        self.next[list.chunk()] = self.free;
         self.free = second;
+    }
+
+    /// The headers and the length of payload of each segment of a list of so many, whose headers are all `header_len` bytes.
+    #[expect(unsafe_code, reason = "see `Iov::before`")]
+    pub(super) fn segments(
+        &self,
+        slot: usize,
+        segs: u32,
+        header_len: usize,
+    ) -> impl Iterator<Item = (&[u8], usize)> {
+        let mut chunk = slot;
+        (1..=segs as usize).map(move |at| {
+            if at % CHUNK == 0 {
+                chunk = usize::from(self.next[chunk % CHUNKS]);
+            }
+            let payload = &self.chunks[chunk % CHUNKS][at % CHUNK];
+            // SAFETY: all slices of a list but its first are behind the headers of a frame (`start`, `push`, and `room` in fast.rs),
+            // which are equally long in a plain packet.
+            (unsafe { payload.before(header_len) }, payload.bytes().len())
+        })
     }
 
     /// The first frame of a list, whole.
@@ -231,12 +279,12 @@ impl<const CHUNKS: usize> Store<CHUNKS> {
 }
 
 /// Puts the chunks of a list one behind the other.
-fn gather(chunks: &[Chunk], next: &[u16], (slot, end): (usize, End), all: &mut [Iov<'static>]) {
+fn gather(chunks: &[Chunk], next: &[u16], (slot, list): (usize, List), all: &mut [Iov<'static>]) {
     let mut chunk = slot;
     for part in all.chunks_mut(CHUNK) {
         let Some(from) = chunks.get(chunk) else { break };
         part.copy_from_slice(&from[..part.len()]);
-        if chunk == end.chunk() {
+        if chunk == list.chunk() {
             break;
         }
         chunk = usize::from(next[chunk]);
@@ -253,7 +301,7 @@ impl<const CHUNKS: usize> Side<CHUNKS> {
         self.holding = 0;
         self.tags = Tags::EMPTY;
         for held in &mut self.held {
-            held.segs = 0;
+            held.lane.list = List::NONE;
         }
         self.store.clear();
     }

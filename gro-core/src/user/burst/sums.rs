@@ -1,30 +1,67 @@
-//! Sums of what a packet's segments have in common, and of what differs in them, so that no payload is summed twice.
+//! Sums of what is in the headers of a packet's segments, so that no payload is summed twice.
 
-use super::held::{IP, be16, bytes};
-use crate::checksum::fold;
+use super::held::{Held, PSH, be16, be32, byte, bytes, word};
+use super::shape::{Shape, pseudo_sum};
+use super::store::Store;
+use crate::checksum::{at_parity, field, fold, halves};
 
-/// What [`super::held::Lane::turn`] changes by, with each segment of so many bytes.
-#[inline(always)]
-pub(super) fn turns(gso_size: u32) -> u8 {
-    (gso_size & 1) as u8 * 8
+/// The complete checksum of a packet of so many segments, composed of theirs.
+#[cold]
+#[inline(never)]
+pub(super) fn whole_sum<S: Shape, const CHUNKS: usize>(
+    held: &Held,
+    list: (&Store<CHUNKS>, usize, u32),
+) -> u16 {
+    let urgent = if S::IS_UDP { 0 } else { be16(&held.head, S::L4 + 18) };
+    let lane = &held.lane;
+    let own = common_sum::<S>(held) + own_sum::<S>(&held.head, lane.push, l4_len::<S>(held, lane.bytes));
+    let check = field(own + u32::from(urgent) + payload_sum::<S, CHUNKS>(held, list));
+    if S::IS_UDP && check == 0 { 0xffff } else { check }
 }
 
-/// What a sum over so many segments has of a number that is in each of them: those at an odd offset have it turned, which is 256 times
-/// the number (RFC 1071 section 2). Folded.
+/// Sum over the payload of a packet of so many segments, in the list of a slot. The checksum of each is right: what is in its header and
+/// its payload sum to zero.
 #[inline(always)]
-pub(super) fn weight(segs: u32, gso_size: u32) -> u32 {
-    let turned = if gso_size & 1 != 0 { segs / 2 } else { 0 };
-    u32::from(fold(segs + 255 * turned))
+pub(super) fn payload_sum<S: Shape, const CHUNKS: usize>(
+    held: &Held,
+    (store, slot, segs): (&Store<CHUNKS>, usize, u32),
+) -> u32 {
+    let common = common_sum::<S>(held);
+    let (mut sum, mut odd) = (0, false);
+    for (head, len) in store.segments(slot, segs, usize::from(held.lane.header_len)) {
+        let push = if S::IS_UDP { 0 } else { byte(head, S::L4 + 13) & PSH };
+        let check_urgent = if S::IS_UDP { be16(head, S::L4 + 6).into() } else { be32(head, S::L4 + 16) };
+        let own = own_sum::<S>(head, push, l4_len::<S>(held, len as u32));
+        let payload = !fold(common + own + halves(check_urgent));
+        sum = u32::from(fold(sum + u32::from(at_parity(payload, odd))));
+        odd ^= len % 2 != 0;
+    }
+    sum
 }
 
-/// [`weight`] of what is different in the last one of several segments: their lengths, of which the payload is `bytes` in all.
+/// Length of the transport header and so much payload.
 #[inline(always)]
-pub(super) fn length_sum(segs: u32, (header, gso_size, bytes): (u32, u32, u32)) -> u32 {
-    let before = segs.saturating_sub(1);
-    let last = bytes.wrapping_sub(before.wrapping_mul(gso_size));
-    let last = if before & gso_size & 1 != 0 { last << 8 } else { last };
-    let of = |weight: u32, number: u32| u32::from(fold(weight * number));
-    of(weight(segs, gso_size), header) + of(weight(before, gso_size), gso_size) + u32::from(fold(last))
+fn l4_len<S: Shape>(held: &Held, payload: u32) -> u32 {
+    u32::from(held.lane.header_len) - S::L4 as u32 + payload
+}
+
+/// Of what the headers of all segments have in common: with the pseudo-header all but sequence number, PSH, lengths, checksum and urgent
+/// pointer. Folded.
+fn common_sum<S: Shape>(held: &Held) -> u32 {
+    let mut wide = 0;
+    for at in (S::L4..usize::from(held.lane.header_len)).step_by(4) {
+        if at != S::L4 + 4 && at != S::L4 + 16 {
+            wide += u64::from(word(&held.head, at));
+        }
+    }
+    u32::from(fold(pseudo_sum::<S>(&held.head) + u32::from(in_host_order(wide))))
+}
+
+/// Of what they do not have in common, but checksum and urgent pointer. UDP has its length in its header once more.
+#[inline(always)]
+fn own_sum<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized), push: u8, l4_len: u32) -> u32 {
+    let lengths = halves(l4_len) << u32::from(S::IS_UDP);
+    lengths + if S::IS_UDP { 0 } else { halves(be32(head, S::L4 + 4)) + u32::from(push) }
 }
 
 /// Sum of what varies in the IPv4 headers at `l3` of a flow, total length, identification and checksum, folded: the same in all that are
@@ -35,17 +72,28 @@ pub(super) fn network_sum(head: &(impl AsRef<[u8]> + ?Sized), l3: usize) -> u16 
     fold(half(l3 + 2) + half(l3 + 4) + half(l3 + 10))
 }
 
-/// See [`super::held::Lane::id_sum`]; the identification is the upper half of `id`.
-#[inline(always)]
-pub(super) fn id_sum(id: u32, head: &(impl AsRef<[u8]> + ?Sized)) -> u16 {
-    let sum = (id >> 16) + u32::from(be16(head, IP + 10));
-    (sum + (sum >> 16)) as u16
-}
-
 /// A sum of words as they lie in memory, folded, as a number.
 #[inline(always)]
 pub(super) fn in_host_order(wide: u64) -> u16 {
-    let wide = (wide & 0xffff_ffff) + (wide >> 32);
-    let wide = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-    u16::from_be(fold(wide as u32))
+    u16::from_be(fold_wide(wide))
+}
+
+/// As [`fold`], of a wider sum: the upper half of a number plus itself turned by half is the sum of both halves, with end-around carry.
+#[inline(always)]
+pub(super) fn fold_wide(wide: u64) -> u16 {
+    let narrow = (wide.wrapping_add(wide.rotate_left(32)) >> 32) as u32;
+    (narrow.wrapping_add(narrow.rotate_left(16)) >> 16) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_sums_fold_to_both_zeros() {
+        for wide in (0..1 << 20).chain((0..1 << 40).step_by(0xffff_fff1)).chain(u64::MAX - 70_000..u64::MAX) {
+            let expected = if wide == 0 { 0 } else { ((wide - 1) % 0xffff) as u16 + 1 };
+            assert_eq!(fold_wide(wide), expected, "{wide:#x}");
+        }
+    }
 }

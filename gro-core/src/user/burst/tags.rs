@@ -40,6 +40,12 @@ pub(super) struct Tags(pub(super) [[u32; DEPTH]; BUCKETS]);
 impl Tags {
     pub(super) const EMPTY: Self = Self([[0; DEPTH]; BUCKETS]);
 
+    /// Says whose packet a way holds, or, with 0, that it is none that may be plain.
+    #[inline(always)]
+    pub(super) fn set(&mut self, bucket: u32, way: usize, tag: u32) {
+        self.0[bucket as usize % BUCKETS][way % DEPTH] = tag;
+    }
+
     /// The first way with this tag.
     #[inline(always)]
     pub(super) fn way<I: Code>(&self, bucket: u32, tag: u32) -> Option<usize> {
@@ -48,18 +54,33 @@ impl Tags {
     }
 }
 
+/// The tag of a frame of this shape.
+#[inline(always)]
+pub(super) fn tag_as<S: Shape>(head: &S::Head) -> Option<u32> {
+    let (ethertype, tag) = if S::IS_V4 { (0x0800, tag4(head)) } else { (0x86dd, tag6(head)) };
+    (be16(head, ETHERTYPE) == ethertype).then_some(tag)
+}
+
 /// Where the transport header would be, and the tag; `None` if the frame is not IP at first sight.
 #[inline(always)]
 pub(super) fn classify(head: &[u8; HALF]) -> Option<(u32, u32)> {
     match be16(head, ETHERTYPE) {
-        0x0800 => Some((IPV4, tag(long(head, IP + 12), word(head, IPV4 as usize)))),
-        0x86dd => {
-            let source = long(head, IP + 8).rotate_left(11) ^ long(head, IP + 16);
-            let destination = long(head, IP + 24).rotate_left(19) ^ long(head, IP + 32);
-            Some((IPV6, tag(mixed(source) ^ destination, word(head, IPV6 as usize))))
-        }
+        0x0800 => Some((IPV4, tag4(head))),
+        0x86dd => Some((IPV6, tag6(head))),
         _ => None,
     }
+}
+
+#[inline(always)]
+fn tag4(head: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
+    tag(long(head, IP + 12), word(head, IPV4 as usize))
+}
+
+#[inline(always)]
+fn tag6(head: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
+    let source = long(head, IP + 8).rotate_left(11) ^ long(head, IP + 16);
+    let destination = long(head, IP + 24).rotate_left(19) ^ long(head, IP + 32);
+    tag(mixed(source) ^ destination, word(head, IPV6 as usize))
 }
 
 /// Never 0.

@@ -362,3 +362,41 @@ fn the_usual_memory_is_small_and_enough_for_long_polls() {
     queue.poll(&burst, &mut |packet| segs.push(packet.segs()));
     assert_eq!((segs, queue.early()), (vec![16; 16], 0));
 }
+
+#[test]
+fn identifications_and_header_checksums_go_round() {
+    let check_of = |frame: &[u8]| u16::from_be_bytes([frame[24], frame[25]]);
+    // With this identification the checksum is 0, and both zeros are right.
+    let zero = (0..=u16::MAX)
+        .find(|&id| check_of(&Seg { id, len: 100, ..seg(0) }.bytes()) == 0)
+        .expect("one of all identifications has it");
+    // What one of 20 segments has instead of the right checksum.
+    let wrong: [fn(u16, u16) -> u16; 4] =
+        [|right, _| right, |_, before| before.wrapping_sub(1), |_, before| before, |right, _| !right];
+    let mut joined = 0;
+    for (start, change, fixed) in [0xfff4, zero - 10]
+        .into_iter()
+        .flat_map(|start| wrong.map(|change| (start, change)))
+        .flat_map(|(start, change)| [(start, change, false), (start, change, true)])
+    {
+        let mut before = 0;
+        let segment = |n: u16| {
+            let id = if fixed { start } else { start.wrapping_add(n) };
+            let mut frame = Vec::from(Seg { id, seq: 100 * u32::from(n), len: 100, ..seg(0) }.bytes());
+            let right = check_of(&frame);
+            if [0, zero, zero.wrapping_add(1)].contains(&id) {
+                frame[24..26].copy_from_slice(&change(right, before).to_be_bytes());
+            }
+            before = right;
+            Do::Frame(frame.into(), Meta { verified: true, ..Meta::default() })
+        };
+        let script: Vec<Do> = (0..20).map(segment).collect();
+        let plain = plain::<Linux618>(&script, Config::DEFAULT, Summed::Complete);
+        for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+            let bursts = bursts::<Linux618>(&script, Config::DEFAULT, (isa, Summed::Complete));
+            assert!(bursts == plain, "from {start:#x}, {isa:?}");
+        }
+        joined += plain.2.merged_segments;
+    }
+    assert!(joined > 200, "too few joined to say anything: {joined}");
+}
