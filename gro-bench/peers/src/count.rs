@@ -2,7 +2,7 @@
 //! bursts add.
 
 use crate::cells::{self, MAIN};
-use crate::contest::{Ours, config};
+use crate::contest::{config, descriptors};
 use crate::engine::{Isa, Queue};
 use crate::report::Instructions;
 use crate::ring::Ring;
@@ -31,9 +31,9 @@ const BURSTS: usize = 400;
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut ring = Ring::new(2 << 20, 256)?;
     ring.fill(cells::plain(8, 4));
-    let mut queue = Queue::new(config());
+    let mut queue = <Queue>::new(config());
     for burst in 0..args.bursts {
-        let frames: [_; BURST] = Ours::frames(&ring, burst % ring.bursts(), !args.checksum);
+        let frames: [_; BURST] = descriptors(&ring, burst % ring.bursts(), !args.checksum);
         queue.poll(black_box(&frames), |packet| {
             black_box(packet);
         });

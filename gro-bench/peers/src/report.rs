@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) cells: Vec<CellReport>,
     /// The same by number of flows, in a ring that is as long for each.
     pub(crate) flows: Part<Vec<CellReport>>,
+    /// Our engine by size of its table.
+    pub(crate) tables: Part<Vec<TableCost>>,
     pub(crate) memory: Part<Memory>,
     pub(crate) cores: Part<Vec<Cores>>,
     pub(crate) kernel: Part<Vec<KernelCost>>,
@@ -161,6 +163,16 @@ pub(crate) struct Memory {
     pub(crate) bytes_a_queue_used: usize,
     /// After it has run for a while.
     pub(crate) allocations_a_burst: f64,
+}
+
+/// Our engine with a table of some size.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TableCost {
+    /// Of a queue, all in all.
+    pub(crate) bytes: usize,
+    pub(crate) cell: String,
+    pub(crate) state: String,
+    pub(crate) ns: Spread,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -72,6 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (cells, huge) = measure_cells(&mut contest, &wanted(args)?, &clock, effort)?;
     let flows = part(whole, || scaling::flows(&mut contest, &clock, fewer(effort), args.quick));
 
+    let tables = part(whole, || scaling::tables(&clock, fewer(effort)));
+
     let mut report = Report {
         schema: 1,
         date: said("date", &["-u", "+%F"]),
@@ -82,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ratios: Vec::new(),
         cells,
         flows,
+        tables,
         memory,
         cores,
         kernel,

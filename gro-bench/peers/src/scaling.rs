@@ -3,10 +3,10 @@
 use crate::allocations::Count;
 use crate::cells::{self, Cell, MAIN, State};
 use crate::clock::{Clock, cpus, pin};
-use crate::contest::{Contest, Ours, config};
+use crate::contest::{Contest, Engine, Ours, config, descriptors};
 use crate::engine::Queue;
 use crate::measure::{self, Effort};
-use crate::report::{CellReport, Cores, Memory, spread};
+use crate::report::{CellReport, Cores, Memory, TableCost, spread};
 use crate::ring::Ring;
 use crate::workload::BURST;
 use anyhow::{Context as _, Result, anyhow};
@@ -53,13 +53,55 @@ pub(crate) fn flows(
     result.map(|()| reports)
 }
 
+/// Cost by size of the table and what belongs to it: the kernel's 8 x 8 places are always the same ones, and with them lists of more and
+/// more segments.
+///
+/// # Errors
+/// No memory, or an engine that loses bytes.
+pub(crate) fn tables(clock: &Clock, effort: Effort) -> Result<Vec<TableCost>> {
+    let mut engines: Vec<Box<dyn Engine>> = vec![
+        Box::new(Ours::<64>::named("64", true)),
+        Box::new(Ours::<128>::named("128", true)),
+        Box::new(Ours::<256>::named("256", true)),
+        Box::new(Ours::<512>::named("512", true)),
+        Box::new(Ours::<1_024>::named("1024", true)),
+        Box::new(Ours::<2_048>::named("2048", true)),
+        Box::new(Ours::<4_095>::named("4095", true)),
+    ];
+    let bytes = [
+        Queue::<64>::BYTES,
+        Queue::<128>::BYTES,
+        Queue::<256>::BYTES,
+        Queue::<512>::BYTES,
+        Queue::<1_024>::BYTES,
+        Queue::<2_048>::BYTES,
+        Queue::<4_095>::BYTES,
+    ];
+    let mut costs = Vec::new();
+    for state in [State::Hot, State::Cold] {
+        let mut ring = ring(state)?;
+        for (flows, run) in [(1, 1), (8, 4), (64, 1)] {
+            let cell =
+                Cell { name: format!("{flows}x{run}"), stream: cells::plain(flows, run), floors: false };
+            ring.fill(cell.stream);
+            let report = measure::cell(&mut engines, &mut ring, &cell, state, clock, effort)?;
+            eprintln!("tables {}", measure::progress(&report));
+            for (figure, bytes) in report.engines.iter().zip(bytes) {
+                let ns = figure.ns.context("no figure of an engine that takes everything")?;
+                costs.push(TableCost { bytes, cell: cell.name.clone(), state: state.name().to_owned(), ns });
+            }
+        }
+    }
+    Ok(costs)
+}
+
 /// Memory of a queue, and allocations of a burst.
 ///
 /// # Errors
 /// No memory.
 pub(crate) fn memory() -> Result<Memory> {
     let before = Count::now();
-    let mut queue = Queue::new(config());
+    let mut queue = <Queue>::new(config());
     let made = Count::now().since(before).bytes + size_of::<Queue>() as i64;
 
     let mut ring = Ring::new(LONG * ELEMENT, LONG).context("memory for 100,000 frames")?;
@@ -118,7 +160,7 @@ fn together(cpus: &[usize], state: State, time: Duration) -> Result<f64> {
                     let ready = pin(cpu).and_then(|()| ring(state));
                     barrier.wait();
                     let ring = ready?;
-                    let (mut queue, mut frames) = (Queue::new(config()), 0);
+                    let (mut queue, mut frames) = (<Queue>::new(config()), 0);
                     let start = Instant::now();
                     while start.elapsed() < time {
                         run(&mut queue, &ring, 1);
@@ -147,7 +189,7 @@ fn ring(state: State) -> std::io::Result<Ring> {
 fn run(queue: &mut Queue, ring: &Ring, passes: usize) {
     for _ in 0..passes {
         for burst in 0..ring.bursts() {
-            let frames: [_; BURST] = Ours::frames(ring, burst, true);
+            let frames: [_; BURST] = descriptors(ring, burst, true);
             queue.poll(black_box(&frames), |packet| {
                 black_box(packet);
             });

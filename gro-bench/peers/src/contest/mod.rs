@@ -6,7 +6,7 @@ mod ours;
 mod tun_rs;
 
 pub(crate) use dpdk::Dpdk;
-pub(crate) use ours::{Ours, config};
+pub(crate) use ours::{Ours, config, descriptors};
 pub(crate) use tun_rs::{TunRs, coalesce};
 
 use crate::clock::Clock;
@@ -67,7 +67,8 @@ pub(crate) struct Contest {
 impl Contest {
     /// Everybody.
     pub(crate) fn everybody() -> Self {
-        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Ours::new(true)), Box::new(Ours::new(false))];
+        let mut engines: Vec<Box<dyn Engine>> =
+            vec![Box::new(<Ours>::new(true)), Box::new(<Ours>::new(false))];
         let mut skipped = Vec::new();
         match Dpdk::all() {
             Ok(dpdk) => engines.extend(dpdk.into_iter().map(|it| Box::new(it) as Box<dyn Engine>)),

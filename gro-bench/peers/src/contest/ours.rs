@@ -6,12 +6,14 @@ use crate::engine::{Frame, Queue, frame};
 use crate::ring::Ring;
 use crate::workload::BURST;
 use gro_core::profile::tunnel;
+use gro_core::user::burst::DEFAULT_CHUNKS;
 use gro_core::{Config, UdpMode};
 use std::hint::black_box;
 
 /// Our engine on one kind of input.
-pub(crate) struct Ours {
-    queue: Queue,
+pub(crate) struct Ours<const CHUNKS: usize = DEFAULT_CHUNKS> {
+    name: &'static str,
+    queue: Queue<CHUNKS>,
     verified: bool,
 }
 
@@ -21,21 +23,26 @@ pub(crate) fn config() -> Config {
     Config { udp: UdpMode::Forwarding, tunnels, ..Config::DEFAULT }
 }
 
-impl Ours {
+impl<const CHUNKS: usize> Ours<CHUNKS> {
     pub(crate) fn new(verified: bool) -> Self {
-        Self { queue: Queue::new(config()), verified }
+        Self::named(if verified { "gro" } else { "gro+checksum" }, verified)
     }
 
-    /// The descriptors of a burst.
-    pub(crate) fn frames(ring: &Ring, burst: usize, verified: bool) -> [Frame<'_>; BURST] {
-        let first = ring.burst(burst).start;
-        std::array::from_fn(|at| frame(ring.frame(first + at), ring.made(first + at), verified))
+    /// Under a name of its own.
+    pub(crate) fn named(name: &'static str, verified: bool) -> Self {
+        Self { name, queue: Queue::new(config()), verified }
     }
 }
 
-impl Engine for Ours {
+/// The descriptors of a burst.
+pub(crate) fn descriptors(ring: &Ring, burst: usize, verified: bool) -> [Frame<'_>; BURST] {
+    let first = ring.burst(burst).start;
+    std::array::from_fn(|at| frame(ring.frame(first + at), ring.made(first + at), verified))
+}
+
+impl<const CHUNKS: usize> Engine for Ours<CHUNKS> {
     fn name(&self) -> &'static str {
-        if self.verified { "gro" } else { "gro+checksum" }
+        self.name
     }
 
     fn what(&self) -> String {
@@ -49,7 +56,7 @@ impl Engine for Ours {
     }
 
     fn burst(&mut self, ring: &mut Ring, clock: &Clock, burst: usize) -> u64 {
-        let frames = Self::frames(ring, burst, self.verified);
+        let frames = descriptors(ring, burst, self.verified);
         // All of them are there before the clock starts.
         black_box(&frames);
         let start = Clock::start();
@@ -61,7 +68,7 @@ impl Engine for Ours {
     }
 
     fn audit(&mut self, ring: &mut Ring, burst: usize) -> Option<Audit> {
-        let frames = Self::frames(ring, burst, self.verified);
+        let frames = descriptors(ring, burst, self.verified);
         let mut audit = Audit::default();
         self.queue.poll(&frames, |packet| {
             audit.packets += 1;

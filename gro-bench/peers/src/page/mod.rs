@@ -39,6 +39,7 @@ pub(crate) fn html(report: &Report) -> Result<String> {
     }
     page += &other_cells(report)?;
     page += &many_flows(report)?;
+    page += &by_table(report)?;
     page += &cores(report)?;
     page += "<h2>Memory, instructions</h2>\n";
     page += &tables::memory(report)?;
@@ -154,6 +155,24 @@ fn many_flows(report: &Report) -> Result<String> {
     Ok(figure(
         &svg,
         "By number of flows, in runs of K, in a ring of 102,400 frames (236 MB, so that cold is not far from dram).",
+    ))
+}
+
+fn by_table(report: &Report) -> Result<String> {
+    let Some(rows) = report.tables.measured() else { return Ok(String::new()) };
+    let mut lines: Vec<Line> = Vec::new();
+    for row in rows {
+        let (name, point) =
+            (format!("{}, {}", row.cell, row.state), (row.bytes as f64 / 1_024.0, row.ns.median));
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { series: lines.len(), name, points: vec![point] }),
+        }
+    }
+    let svg = plots::lines(&lines, "KiB of a queue", "ns a frame")?;
+    Ok(figure(
+        &svg,
+        "By size of the table: 64 places, as the kernel's, with lists for more and more segments behind them.",
     ))
 }
 

@@ -123,7 +123,7 @@ fn outputs(plain: &Case, peers: &mut [Peer]) -> Vec<OutputRules> {
 }
 
 fn ours(frames: &[Arrived]) -> Vec<Output> {
-    let mut queue = Queue::new(Config::DEFAULT);
+    let mut queue = <Queue>::new(Config::DEFAULT);
     let lent: Vec<_> = frames
         .iter()
         .map(|arrived| {
