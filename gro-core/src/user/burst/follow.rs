@@ -178,6 +178,8 @@ fn get_ready<P: Profile, S: Shape, const CHUNKS: usize>(
 ) -> bool {
     let is_known = match memory.side.held[slot % Slot::COUNT].origin.keeper {
         Keeper::Nobody => {
+            let Side { held, store, .. } = &mut memory.side;
+            held[slot % Slot::COUNT].keep_head(store.first(slot));
             learn::<P, S, CHUNKS>(core, &mut memory.side, slot);
             true
         }
@@ -211,7 +213,7 @@ pub(super) fn has_room<const CHUNKS: usize>(side: &mut Side<CHUNKS>, slot: usize
     lane.list.room() > 0 || lane.list.segs() < SEGMENTS_MAX && store.grow(&mut lane.list)
 }
 
-/// What followers of a single plain frame are compared with.
+/// What followers of a single plain frame, whose head is kept, are compared with.
 #[inline(never)]
 pub(super) fn learn<P: Profile, S: Shape, const CHUNKS: usize>(
     core: &Core,
@@ -221,7 +223,6 @@ pub(super) fn learn<P: Profile, S: Shape, const CHUNKS: usize>(
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
     let frame = store.first(slot);
-    held.keep_head(frame);
     // Not from the copy, which is still on its way.
     let Some(head) = S::head(frame).or_else(|| S::head(&held.head)) else { return };
     let header_len = header_len::<S>(head);
