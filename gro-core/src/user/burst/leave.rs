@@ -38,8 +38,8 @@ pub(super) fn flush<P: Profile, const CHUNKS: usize>(
         let Some((list, _)) = memory.table.bucket(bucket as u32) else { return };
         let Side { holding, tags, held, store, .. } = &mut memory.side;
         let mut of_core = None;
-        while gone < list.count() {
-            let way = usize::from(list.way_at(gone));
+        while list.count() > 0 {
+            let way = usize::from(list.oldest());
             let slot = bucket * DEPTH + way;
             let held = &mut held[slot % Slot::COUNT];
             if Age::from(held.origin.age) == kept {
@@ -49,14 +49,13 @@ pub(super) fn flush<P: Profile, const CHUNKS: usize>(
                 of_core = Some(slot);
                 break;
             };
-            gone += 1;
+            // Before the visitor sees it, so that one that panics sees none twice.
+            list.remove_oldest();
+            *holding -= 1;
             tags.set(bucket as u32, way, 0);
+            gone += 1;
             many += depart::<P, CHUNKS>(core, (held, store), (slot, len, why), sink);
         }
-        for _ in 0..gone {
-            list.remove_oldest();
-        }
-        *holding -= gone;
         count_flushed(core, why, gone, many);
         let Some(slot) = of_core else { return };
         emit_from_core::<P, CHUNKS>(core, memory, (slot, why), sink);

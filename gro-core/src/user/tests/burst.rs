@@ -400,3 +400,27 @@ fn identifications_and_header_checksums_go_round() {
     }
     assert!(joined > 200, "too few joined to say anything: {joined}");
 }
+
+#[test]
+fn a_visitor_that_panics_sees_no_packet_twice() {
+    extern crate std;
+    let flows: Vec<Vec<Bytes>> = [80, 81, 82]
+        .map(|port| (0..3).map(|n| Seg { port, len: 100, seq: 5000 + 100 * n, ..seg(n) }.bytes()).collect())
+        .into();
+    let mut queue = Queue::<Linux618>::new(Config::DEFAULT);
+    let mut session = queue.session();
+    for flow in &flows {
+        session.receive(&frames(flow), &mut |_| panic!("nothing leaves yet"));
+    }
+    let mut seen = vec![];
+    for round in 0..4 {
+        let flushed = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+            session.flush(&mut |packet| {
+                seen.push((packet.first(), packet.segs(), packet.len()));
+                panic!("a visitor's own fault");
+            });
+        }));
+        assert_eq!(flushed.is_err(), round < 3);
+    }
+    assert_eq!(seen, [0, 3, 6].map(|first| (first, 3, 54 + 300)));
+}
