@@ -103,6 +103,7 @@ pub(super) fn lines(lines: &[Line], x: &str, unit: &str) -> Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = |pick: fn(&(f64, f64)) -> f64| points().map(pick).fold(0.0, f64::max);
     let (right, top) = (most(|point| point.0), most(|point| point.1));
+    let left = points().map(|point| point.0).fold(right, f64::min);
     if top <= 0.0 {
         return Ok(String::new());
     }
@@ -116,7 +117,7 @@ pub(super) fn lines(lines: &[Line], x: &str, unit: &str) -> Result<String> {
             .margin(8)
             .x_label_area_size(40)
             .y_label_area_size(56)
-            .build_cartesian_2d((0.8..right * 1.2).log_scale(), 0.0..top * 1.1)
+            .build_cartesian_2d((left * 0.8..right * 1.2).log_scale(), 0.0..top * 1.1)
             .map_err(drawing)?;
         chart
             .configure_mesh()
