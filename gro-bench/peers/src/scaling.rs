@@ -59,24 +59,21 @@ pub(crate) fn flows(
 /// # Errors
 /// No memory, or an engine that loses bytes.
 pub(crate) fn tables(clock: &Clock, effort: Effort) -> Result<Vec<TableCost>> {
-    let mut engines: Vec<Box<dyn Engine>> = vec![
-        Box::new(Ours::<64>::named("64", true)),
-        Box::new(Ours::<128>::named("128", true)),
-        Box::new(Ours::<256>::named("256", true)),
-        Box::new(Ours::<512>::named("512", true)),
-        Box::new(Ours::<1_024>::named("1024", true)),
-        Box::new(Ours::<2_048>::named("2048", true)),
-        Box::new(Ours::<4_095>::named("4095", true)),
-    ];
-    let bytes = [
-        Queue::<64>::BYTES,
-        Queue::<128>::BYTES,
-        Queue::<256>::BYTES,
-        Queue::<512>::BYTES,
-        Queue::<1_024>::BYTES,
-        Queue::<2_048>::BYTES,
-        Queue::<4_095>::BYTES,
-    ];
+    /// An engine, and the bytes of its queue.
+    fn sized<const CHUNKS: usize>(name: &'static str) -> (Box<dyn Engine>, usize) {
+        (Box::new(Ours::<CHUNKS>::named(name, true)), Queue::<CHUNKS>::BYTES)
+    }
+    let (mut engines, bytes): (Vec<_>, Vec<_>) = [
+        sized::<64>("64"),
+        sized::<128>("128"),
+        sized::<256>("256"),
+        sized::<512>("512"),
+        sized::<1_024>("1024"),
+        sized::<2_048>("2048"),
+        sized::<4_095>("4095"),
+    ]
+    .into_iter()
+    .unzip();
     let mut costs = Vec::new();
     for state in [State::Hot, State::Cold] {
         let mut ring = ring(state)?;
@@ -86,7 +83,7 @@ pub(crate) fn tables(clock: &Clock, effort: Effort) -> Result<Vec<TableCost>> {
             ring.fill(cell.stream);
             let report = measure::cell(&mut engines, &mut ring, &cell, state, clock, effort)?;
             eprintln!("tables {}", measure::progress(&report));
-            for (figure, bytes) in report.engines.iter().zip(bytes) {
+            for (figure, &bytes) in report.engines.iter().zip(&bytes) {
                 let ns = figure.ns.context("no figure of an engine that takes everything")?;
                 costs.push(TableCost { bytes, cell: cell.name.clone(), state: state.name().to_owned(), ns });
             }

@@ -17,7 +17,6 @@ pub use engine::{Engine, insert_jumbo};
 pub use virtio::{VirtioNetHdr, Why};
 
 use crate::STORAGE;
-use crate::checksum::fold;
 
 /// Copies the headers, and as little payload as can be: each cache line behind them is one that nobody needs.
 fn load(scratch: &mut [u8; STORAGE], frame: &[u8]) {
@@ -51,9 +50,20 @@ pub fn sum(bytes: &[u8]) -> u16 {
     let mut tail = [0; 4];
     tail[..rest.len()].copy_from_slice(rest);
     wide += u64::from(u32::from_ne_bytes(tail));
-    let narrow = (wide & 0xffff_ffff) + (wide >> 32);
-    let narrow = (narrow & 0xffff) + (narrow >> 16 & 0xffff) + (narrow >> 32);
-    u16::from_be(fold(narrow as u32))
+    in_host_order(wide)
+}
+
+/// A sum of words as they lie in memory, folded, as a number.
+#[inline(always)]
+fn in_host_order(wide: u64) -> u16 {
+    u16::from_be(fold_wide(wide))
+}
+
+/// As [`crate::checksum::fold`], of a wider sum: the upper half of a number plus itself turned by half is the sum of both halves, with end-around carry.
+#[inline(always)]
+fn fold_wide(wide: u64) -> u16 {
+    let narrow = (wide.wrapping_add(wide.rotate_left(32)) >> 32) as u32;
+    (narrow.wrapping_add(narrow.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(all(test, feature = "user"))]

@@ -442,3 +442,11 @@ fn every_frame_leaves_exactly_once_and_nothing_panics() {
     assert_eq!(counters.packets + counters.merged_segments, into);
     assert!(counters.bypass[Bypass::Truncated as usize] > 1000 && counters.merged_segments > 0);
 }
+
+#[test]
+fn wide_sums_fold_to_both_zeros() {
+    for wide in (0..1 << 20).chain((0..1 << 40).step_by(0xffff_fff1)).chain(u64::MAX - 70_000..u64::MAX) {
+        let expected = if wide == 0 { 0 } else { ((wide - 1) % 0xffff) as u16 + 1 };
+        assert_eq!(fold_wide(wide), expected, "{wide:#x}");
+    }
+}

@@ -145,7 +145,7 @@ pub(super) fn from_core<P: Profile, const CHUNKS: usize>(
         gso_size: flow.gso_size as u16,
         header_len: flow.payload as u8,
         push: 0,
-        list: held.lane.list.with_left(0),
+        list: held.lane.list,
     };
     held.origin.keeper = Keeper::Lane;
     true

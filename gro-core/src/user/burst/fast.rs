@@ -180,13 +180,7 @@ fn is_ready<P: Profile, S: Shape, const CHUNKS: usize>(
     slot: usize,
 ) -> bool {
     match side.held[slot % Slot::COUNT].origin.keeper {
-        Keeper::Nobody => {
-            // Copied here, with the widest stores there are: the first follower is compared with the widest loads, which wait for
-            // stores of less.
-            let Side { held, store, .. } = &mut *side;
-            held[slot % Slot::COUNT].keep_head(store.first(slot));
-            learn::<P, S, CHUNKS>(core, side, slot);
-        }
+        Keeper::Nobody => learn::<P, S, CHUNKS>(core, side, slot),
         Keeper::Lane => go_on::<S, CHUNKS>(side, slot),
         Keeper::Core => return false,
     }

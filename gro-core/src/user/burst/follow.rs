@@ -178,8 +178,6 @@ fn get_ready<P: Profile, S: Shape, const CHUNKS: usize>(
 ) -> bool {
     let is_known = match memory.side.held[slot % Slot::COUNT].origin.keeper {
         Keeper::Nobody => {
-            let Side { held, store, .. } = &mut memory.side;
-            held[slot % Slot::COUNT].keep_head(store.first(slot));
             learn::<P, S, CHUNKS>(core, &mut memory.side, slot);
             true
         }
@@ -213,13 +211,21 @@ pub(super) fn has_room<const CHUNKS: usize>(side: &mut Side<CHUNKS>, slot: usize
     lane.list.room() > 0 || lane.list.segs() < SEGMENTS_MAX && store.grow(&mut lane.list)
 }
 
-/// What followers of a single plain frame, whose head is kept, are compared with.
-#[inline(never)]
+/// Learns what followers of a single plain frame are compared with.
+#[inline(always)]
 pub(super) fn learn<P: Profile, S: Shape, const CHUNKS: usize>(
     core: &Core,
     side: &mut Side<CHUNKS>,
     slot: usize,
 ) {
+    // Copied where the caller's instruction set is, with the widest stores there are: the first follower is compared with the widest
+    // loads, which wait for stores of less.
+    side.held[slot % Slot::COUNT].keep_head(side.store.first(slot));
+    learn_rest::<P, S, CHUNKS>(core, side, slot);
+}
+
+#[inline(never)]
+fn learn_rest<P: Profile, S: Shape, const CHUNKS: usize>(core: &Core, side: &mut Side<CHUNKS>, slot: usize) {
     let Side { held, store, .. } = side;
     let held = &mut held[slot % Slot::COUNT];
     let frame = store.first(slot);

@@ -2,7 +2,7 @@
 
 use super::frame::{Check, Frame};
 use super::isa::Code;
-use super::shape::{Shape, is_udp_right, mask, pseudo_sum, stated_length};
+use super::shape::{Shape, is_udp_right, is_whole, mask, pseudo_sum};
 use super::store::List;
 use super::sums::network_sum;
 use crate::FlushReason;
@@ -153,9 +153,8 @@ impl Lane {
         let len = frame.bytes.len();
         let header_len = u32::from(self.header_len);
         let segment = Segment::of::<S>(head, (len as u32).wrapping_sub(header_len));
-        if stated_length::<S>(head) as usize != len
+        if !is_whole::<S>(head, len)
             || len < header_len as usize
-            || len >> 16 != 0
             || self.limit == 0
             || S::IS_V4
                 && (be16(head, IP + 4) != self.next_id as u16

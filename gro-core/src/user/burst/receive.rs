@@ -2,21 +2,22 @@
 
 use super::follow::follow;
 use super::frame::{Check, Frame};
-use super::held::{HALF, HEAD, Head, Keeper, Origin, byte, is_right, long as long_at, seq, word};
+use super::fresh::{evict, insert};
+use super::held::{HALF, HEAD, Head, byte, is_right, long as long_at, seq, word};
 use super::isa::Code;
-use super::leave::{emit, pass};
+use super::leave::pass;
 use super::prefetch::{AHEAD, PAYLOAD_AHEAD, prefetch, prefetch_payload};
 use super::shape::{
-    IPV4, IPV6, Shape, TCP6, Tcp4, Tcp6, Udp4, Udp6, header_len, is_udp_right, shape_of, stated_length,
+    IPV4, IPV6, Shape, TCP6, Tcp4, Tcp6, Udp4, Udp6, header_len, is_udp_right, is_whole, protocol,
 };
-use super::store::{Memory, Side};
+use super::store::Memory;
 use super::tags::classify;
 use super::udp;
 use super::{Core, Packet};
 use crate::coalesce::{Action, CLOSING};
-use crate::parse::{L3_UNTAGGED, TCP_HEADER};
+use crate::parse::{L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, TCP_HEADER};
 use crate::table::DEPTH;
-use crate::{Bypass, FlushReason, Profile, Slot, Table};
+use crate::{Bypass, FlushReason, Profile, Slot, Table, UdpMode};
 
 /// Nothing left for the frame.
 pub(super) const NOT_FLUSHED: (FlushReason, Slot) = (FlushReason::None, Slot { bucket: 0, way: 0 });
@@ -53,11 +54,20 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
                 continue;
             }
             Place::Nowhere(l4, tag) => {
-                let end = match shape_of(seen, l4) {
-                    Tcp4::NUMBER => I::fast::<P, Tcp4, CHUNKS>((core, memory), frames, index, sink),
-                    Tcp6::NUMBER => I::fast::<P, Tcp6, CHUNKS>((core, memory), frames, index, sink),
-                    Udp4::NUMBER => I::fast::<P, Udp4, CHUNKS>((core, memory), frames, index, sink),
-                    _ => I::fast::<P, Udp6, CHUNKS>((core, memory), frames, index, sink),
+                let coalesces_udp = core.config.udp == UdpMode::Forwarding;
+                let end = match (l4, protocol(seen, l4)) {
+                    (IPV4, PROTOCOL_TCP) => I::fast::<P, Tcp4, CHUNKS>((core, memory), frames, index, sink),
+                    (_, PROTOCOL_TCP) => I::fast::<P, Tcp6, CHUNKS>((core, memory), frames, index, sink),
+                    (IPV4, PROTOCOL_UDP) if coalesces_udp => {
+                        I::fast::<P, Udp4, CHUNKS>((core, memory), frames, index, sink)
+                    }
+                    (_, PROTOCOL_UDP) if coalesces_udp => {
+                        I::fast::<P, Udp6, CHUNKS>((core, memory), frames, index, sink)
+                    }
+                    _ => {
+                        udp::begin::<P, I, CHUNKS>(core, memory, (frame, seen), sink);
+                        index + 1
+                    }
                 };
                 if end > index {
                     index = end;
@@ -71,7 +81,7 @@ pub(super) fn receive<P: Profile, I: Code, const CHUNKS: usize>(
     }
 }
 
-/// A frame of a flow of which nothing is held, that may not be held, or is of neither TCP nor UDP.
+/// A frame of a flow of which nothing is held, that may not be held.
 #[inline(never)]
 fn alone<P: Profile, I: Code, const CHUNKS: usize>(
     core: &mut Core,
@@ -144,8 +154,7 @@ pub(super) fn is_plain<I: Code, S: Shape>(frame: &Frame<'_>, head: &S::Head) -> 
     } else {
         header_len >= S::L4 + TCP_HEADER as usize && header_len <= len
     };
-    let is_whole = stated_length::<S>(head) as usize == len && len < 1 << 16;
-    is_network_plain::<S>(head) && is_whole && fits && is_right::<I, S>(frame, head)
+    is_network_plain::<S>(head) && is_whole::<S>(head, len) && fits && is_right::<I, S>(frame, head)
 }
 
 /// Whether the IP header is right, has no options or extension headers, and is of no fragment, and whether TCP or UDP follows.
@@ -185,19 +194,10 @@ pub(super) fn start<P: Profile, S: Shape, const CHUNKS: usize>(
     let mut word = Action::Hold as u32 | (flushed.0 as u32) << 8;
     if list.count() >= DEPTH as u32 {
         word |= (FlushReason::Evicted as u32) << 8;
-        let slot = Slot { bucket: bucket as u8, way: list.oldest() };
-        emit::<P, CHUNKS>(core, memory, (slot.index(), FlushReason::Evicted), sink);
+        evict::<P, CHUNKS>(core, memory, bucket, sink);
     }
-    let Some((list, _)) = memory.table.bucket(bucket) else { return };
-    let way = list.insert();
-    let slot = bucket as usize * DEPTH + usize::from(way) % DEPTH;
+    let slot = insert::<S, CHUNKS>(memory, (frame, tag), (frames.wrapping_sub(1), core.now));
     core.state.digest.mix(word ^ (slot as u32) << 2, frames ^ seq);
-    let Side { holding, held, tags, store, .. } = &mut memory.side;
-    *holding += 1;
-    tags.set(bucket, way.into(), tag);
-    let origin = Origin::of(frame, frames.wrapping_sub(1), core.now, Keeper::Nobody, S::NUMBER);
-    held[slot % Slot::COUNT].begin(origin);
-    store.hold(slot, frame.bytes);
 }
 
 /// Whether the header is right, has no options, and is of no fragment.

@@ -2,8 +2,8 @@
 //! them, and which of their bits may differ in a packet.
 
 use super::held::{HALF, HEAD, Head, IP, be16, byte, word};
-use super::sums::in_host_order;
 use crate::parse::{IPV6_HEADER, L3_UNTAGGED, PROTOCOL_TCP, PROTOCOL_UDP, TCP_HEADER};
+use crate::user::in_host_order;
 
 /// Offset of the transport header behind an IPv4 header without options, and behind an IPv6 header without extension headers.
 pub(super) const IPV4: u32 = L3_UNTAGGED + 20;
@@ -85,8 +85,13 @@ impl Shape for Udp6 {
 /// The [`Shape::NUMBER`] that a frame with a transport header at `l4` has if it has one.
 #[inline(always)]
 pub(super) fn shape_of(head: &(impl AsRef<[u8]> + ?Sized), l4: u32) -> u8 {
-    let protocol = byte(head, if l4 == IPV4 { Tcp4::PROTOCOL_AT } else { Tcp6::PROTOCOL_AT });
-    l4 as u8 | if protocol == PROTOCOL_UDP { UDP } else { 0 }
+    l4 as u8 | if protocol(head, l4) == PROTOCOL_UDP { UDP } else { 0 }
+}
+
+/// The protocol of a frame with a transport header at `l4`, if it has one there.
+#[inline(always)]
+pub(super) fn protocol(head: &(impl AsRef<[u8]> + ?Sized), l4: u32) -> u8 {
+    byte(head, if l4 == IPV4 { Tcp4::PROTOCOL_AT } else { Tcp6::PROTOCOL_AT })
 }
 
 /// Which bits of a head must be equal: in a segment as long as the first one that has its flags, and in any. By version of IP and
@@ -172,6 +177,12 @@ pub(super) fn mask<S: Shape>(header_len: u32, equal: bool) -> &'static Head {
 #[inline(always)]
 pub(super) fn stated_length<S: Shape>(head: &S::Head) -> u32 {
     if S::IS_V4 { u32::from(be16(head, IP + 2)) + L3_UNTAGGED } else { u32::from(be16(head, IP + 4)) + IPV6 }
+}
+
+/// Whether a frame is as long as its IP header states, and no longer than that can be.
+#[inline(always)]
+pub(super) fn is_whole<S: Shape>(head: &S::Head, len: usize) -> bool {
+    len >> 16 == 0 && stated_length::<S>(head) as usize == len
 }
 
 /// Bytes of all headers, as the TCP header says.

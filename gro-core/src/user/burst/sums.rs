@@ -4,6 +4,7 @@ use super::held::{Held, PSH, be16, be32, byte, bytes, word};
 use super::shape::{Shape, pseudo_sum};
 use super::store::Store;
 use crate::checksum::{at_parity, field, fold, halves};
+use crate::user::in_host_order;
 
 /// The complete checksum of a packet of so many segments, composed of theirs.
 #[cold]
@@ -70,30 +71,4 @@ fn own_sum<S: Shape>(head: &(impl AsRef<[u8]> + ?Sized), push: u8, l4_len: u32) 
 pub(super) fn network_sum(head: &(impl AsRef<[u8]> + ?Sized), l3: usize) -> u16 {
     let half = |at: usize| u32::from(u16::from_ne_bytes(bytes(head, at)));
     fold(half(l3 + 2) + half(l3 + 4) + half(l3 + 10))
-}
-
-/// A sum of words as they lie in memory, folded, as a number.
-#[inline(always)]
-pub(super) fn in_host_order(wide: u64) -> u16 {
-    u16::from_be(fold_wide(wide))
-}
-
-/// As [`fold`], of a wider sum: the upper half of a number plus itself turned by half is the sum of both halves, with end-around carry.
-#[inline(always)]
-pub(super) fn fold_wide(wide: u64) -> u16 {
-    let narrow = (wide.wrapping_add(wide.rotate_left(32)) >> 32) as u32;
-    (narrow.wrapping_add(narrow.rotate_left(16)) >> 16) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wide_sums_fold_to_both_zeros() {
-        for wide in (0..1 << 20).chain((0..1 << 40).step_by(0xffff_fff1)).chain(u64::MAX - 70_000..u64::MAX) {
-            let expected = if wide == 0 { 0 } else { ((wide - 1) % 0xffff) as u16 + 1 };
-            assert_eq!(fold_wide(wide), expected, "{wide:#x}");
-        }
-    }
 }

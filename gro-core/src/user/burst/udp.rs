@@ -7,7 +7,7 @@ use super::held::{be16, is_right};
 use super::isa::Code;
 use super::leave::pass;
 use super::receive::{NOT_FLUSHED, is_network_plain, start};
-use super::shape::{IPV4, IPV6, Shape, UDP_HEADER, Udp4, Udp6, has_checksum, is_udp_right, stated_length};
+use super::shape::{IPV4, IPV6, Shape, UDP_HEADER, Udp4, Udp6, has_checksum, is_udp_right, is_whole};
 use super::store::Memory;
 use super::tags::classify;
 use super::{Core, Packet};
@@ -51,7 +51,7 @@ fn begin_as<P: Profile, I: Code, S: Shape, const CHUNKS: usize>(
 }
 
 /// What a frame is.
-enum Look {
+pub(super) enum Look {
     /// A datagram that may be held.
     Plain,
     /// One that is not looked at further, whatever is held.
@@ -62,9 +62,9 @@ enum Look {
 
 /// The tests in the order of the core, whose parser (gro-core/src/parse) names the reasons.
 #[inline(always)]
-fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &S::Head) -> Look {
+pub(super) fn look<I: Code, S: Shape>(config: &Config, frame: &Frame<'_>, head: &S::Head) -> Look {
     let len = frame.bytes.len();
-    let is_whole = stated_length::<S>(head) as usize == len && len < 1 << 16 && len >= S::L4 + UDP_HEADER;
+    let is_whole = is_whole::<S>(head, len) && len >= S::L4 + UDP_HEADER;
     if !is_network_plain::<S>(head) || !is_whole || is_udp_tunnel(be16(head, S::L4 + 2), config) {
         Look::Unknown
     } else if config.udp != UdpMode::Forwarding {
